@@ -1,0 +1,256 @@
+"""The values that flow through the house, all frozen.
+
+A `Job` is a row of `media_jobs`; it promises `Output`s; each becomes a `Placed`
+file and a `GalleryItem`; each group of them becomes a `DisplayUpdate`. Times are
+milliseconds since 1970, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+Kind = Literal["image", "video", "audio", "model3d", "download", "text"]
+Action = Literal["open", "register", "remove"]
+JobState = Literal["pending", "fetching", "done", "failed", "unrecognised"]
+
+OPEN_STATUSES = frozenset(
+    {"queued", "pending", "in_progress", "processing", "running", "submitted"}
+)
+CANCELED_STATUSES = frozenset({"canceled", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why the backend says that a job failed, as it came."""
+
+    message: str
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of `media_jobs`. Fields that the backend left out are None."""
+
+    job_id: str
+    status: str
+    capability: str = ""
+    profile: str | None = None
+    prompt: str | None = None
+    aspect_ratio: str | None = None
+    requested_size: tuple[int, int] | None = None
+    output: Any = field(default=None, repr=False)
+    error: JobError | None = None
+    created_at: int = 0
+    updated_at: int | None = None
+    completed_at: int | None = None
+
+    @property
+    def finished_at(self) -> int:
+        """When the job ended, in ms: completion, else last change, else creation."""
+        return self.completed_at or self.updated_at or self.created_at
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there is an output to materialize."""
+        return self.status == "succeeded"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status can no longer change; an unknown word counts as ended."""
+        return self.status not in OPEN_STATUSES
+
+    @classmethod
+    def from_row(cls, row: object) -> Job:
+        """Read a row as the backend returns it, forgiving all but a missing identity.
+
+        Raises:
+            ValueError: the row is no object, or has no usable `jobId` or `status`.
+        """
+        if not isinstance(row, Mapping):
+            raise ValueError("a job row is no object")
+        job_id, status = row.get("jobId"), row.get("status")
+        if not isinstance(job_id, str) or not job_id:
+            raise ValueError("a job row has no jobId")
+        if not isinstance(status, str) or not status:
+            raise ValueError("a job row has no status")
+        request = _mapping(row.get("request"))
+        return cls(
+            job_id=job_id,
+            status=status,
+            capability=_text(row.get("capability")) or "",
+            profile=_text(row.get("profile")),
+            prompt=_text(request.get("prompt")),
+            aspect_ratio=_text(request.get("aspectRatio")),
+            requested_size=_size(request),
+            output=row.get("output"),
+            error=_error(row.get("error")),
+            created_at=_milliseconds(row.get("createdAt")) or 0,
+            updated_at=_milliseconds(row.get("updatedAt")),
+            completed_at=_milliseconds(row.get("completedAt")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Bytes behind an http(s) URL, which is a secret until the job has settled."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """Bytes that came with the job itself."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Bytes that can never be had, and why, in words for a person."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file that a succeeded job promises.
+
+    `index` is its position in the job's output, never compacted. A companion is kept
+    beside the item it belongs to and is no gallery item of its own.
+    """
+
+    index: int
+    kind: Kind
+    source: Remote | Inline | Refused
+    mime_type: str | None = None
+    file_name: str | None = None
+    label: str | None = None
+    companion: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An output that is on disk, whole, verified and fsynced under its final name.
+
+    `text` is the transcript itself where the output is one.
+    """
+
+    index: int
+    kind: Kind
+    path: str
+    bytes: int
+    sha256: str
+    mime_type: str
+    width: int | None = None
+    height: int | None = None
+    duration_ms: int | None = None
+    label: str | None = None
+    text: str | None = field(default=None, repr=False)
+    companion: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryItem:
+    """One entry of the gallery, as contract `GalleryItem`; `path` is absolute."""
+
+    id: str
+    job_id: str
+    index: int
+    kind: Kind
+    path: str
+    file_name: str
+    bytes: int
+    sha256: str
+    mime_type: str
+    capability: str
+    created_at: int
+    saved_at: int
+    missing: bool = False
+    width: int | None = None
+    height: int | None = None
+    duration_ms: int | None = None
+    thumbnail_path: str | None = None
+    label: str | None = None
+    prompt: str | None = None
+    profile: str | None = None
+    aspect_ratio: str | None = None
+
+    def wire(self) -> dict[str, Any]:
+        """Return the item as JSON for clients: camel case, unknown fields left out."""
+        return {
+            _camel(f.name): value
+            for f in fields(self)
+            if (value := getattr(self, f.name)) is not None
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayUpdate:
+    """One announcement. The same `seq` means the same update for ever."""
+
+    seq: int
+    action: Action
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the feed says should be, all at one moment.
+
+    Attributes:
+        owner: the account these jobs belong to.
+        succeeded: rows of the succeeded query, newest first, or None before its
+            first answer.
+        failed: the same for the failed query.
+        backlog: whether this is the first answer after a (re)connection.
+        full: whether a query was answered with as many rows as it may hold, so that
+            older ones can be hidden.
+        unreadable: how many rows were left out because they had no identity.
+    """
+
+    owner: str
+    succeeded: tuple[Job, ...] | None
+    failed: tuple[Job, ...] | None
+    backlog: bool = False
+    full: bool = False
+    unreadable: int = 0
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_(\w)", lambda m: m[1].upper(), name)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _milliseconds(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value < 2**53 else None
+
+
+def _size(request: Mapping[str, object]) -> tuple[int, int] | None:
+    size = _mapping(_mapping(request.get("input")).get("image_size"))
+    width, height = size.get("width"), size.get("height")
+    if isinstance(width, int | float) and isinstance(height, int | float):
+        return int(width), int(height)
+    return None
+
+
+def _error(value: object) -> JobError | None:
+    if isinstance(value, str) and value.strip():
+        return JobError(value.strip())
+    error = _mapping(value)
+    message = _text(error.get("message")) or _text(error.get("error"))
+    if message is None:
+        return None
+    code = error.get("code")
+    return JobError(message.strip(), str(code) if code is not None else None)
