@@ -219,6 +219,52 @@ class Snapshot:
     unreadable: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose jobs, and on which deployment: what a cursor belongs to."""
+
+    deployment: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one attempt at a job came to; recorded in one transaction.
+
+    Attributes:
+        state: `pending` when it will be tried again, else final.
+        placed: the files of this attempt, now under their final names.
+        payloads: display payloads to announce, in order; only with a final state.
+        next_attempt_at: ms, with `pending` only.
+        error: why it is not done, as (code, words).
+        tell: whether the person must be told of the failure.
+    """
+
+    job: Job
+    state: JobState
+    placed: tuple[Placed, ...] = ()
+    payloads: tuple[dict[str, Any], ...] = ()
+    action: Action = "register"
+    attempts: int = 0
+    next_attempt_at: int | None = None
+    error: tuple[str, str] | None = None
+    tell: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What the ledger says of one job, for clients and notices."""
+
+    job: Job
+    state: JobState
+    attempts: int
+    next_attempt_at: int | None
+    error: str | None
+    told: str | None
+    items: tuple[GalleryItem, ...] = ()
+    files: tuple[str, ...] = ()
+
+
 def _camel(name: str) -> str:
     return re.sub(r"_(\w)", lambda m: m[1].upper(), name)
 

@@ -1,0 +1,148 @@
+"""What can happen to a session, and what it can want done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from materializer.convex.queries import Result, Wanted
+from materializer.convex.token import Token
+
+State = Literal[
+    "connecting", "authenticating", "live", "backoff", "signed_out", "stopped"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something happened, in seconds.
+
+    Attributes:
+        wall: since 1970; it jumps.
+        mono: since some moment; it only goes on, and may stand still in sleep.
+    """
+
+    wall: float
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """There shall be a conversation, for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """There shall be none any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The connection that was asked for stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message came in."""
+
+    message: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The connection has ended, or could not be made; the reason says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChanged:
+    """This is the token now; None means that nobody is signed in."""
+
+    token: Token | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUnavailable:
+    """The token could not be had this time, which does not mean signed out."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueriesWanted:
+    """These queries, by name, and no others shall be answered."""
+
+    queries: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """Time has passed.
+
+    Attributes:
+        heard: the `mono` at which anything at all was last heard on the connection,
+            pings included.
+    """
+
+    heard: float
+
+
+Event: TypeAlias = (
+    Started
+    | Stopped
+    | Opened
+    | Received
+    | Closed
+    | TokenChanged
+    | TokenUnavailable
+    | QueriesWanted
+    | Woke
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Make a connection; answer with Opened or Closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message on it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Send what is to be sent, then end it; nothing more is heard from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedToken:
+    """Answer with TokenChanged or TokenUnavailable.
+
+    Attributes:
+        force: whether a token that was good before will not do.
+    """
+
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """All wanted queries' results, at one moment of the deployment.
+
+    Attributes:
+        owner: the account that they were computed for.
+        results: by the names of QueriesWanted.
+        first: whether these are the first on this connection or for this account.
+    """
+
+    owner: str
+    results: Mapping[str, Result]
+    first: bool
+
+
+Effect: TypeAlias = Connect | Send | Close | NeedToken | Deliver

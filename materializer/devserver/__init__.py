@@ -1,0 +1,1 @@
+"""The embedded backend: everything that Stella's servers do, on loopback."""

@@ -1,0 +1,247 @@
+"""The embedded backend on its one port: everything joined, started and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Self, cast
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from materializer import __version__
+from materializer.devserver import query
+from materializer.devserver.catalog import Order
+from materializer.devserver.deployment import Deployment, Row
+from materializer.devserver.gateway import Gateway
+from materializer.devserver.storage import Storage
+from materializer.devserver.studio import Studio
+from materializer.devserver.sync import Conversation
+from materializer.devserver.tokens import LIFETIME, Tokens
+from materializer.devserver.upgrade import SyncSocket
+from materializer.errors import SettingsInvalid
+
+
+class Backend:
+    """Stella's servers in one process; runs between `async with` and its end.
+
+    Args:
+        state_dir: keeps the secret, so that tokens and links outlive a restart, and
+            the token file. Created where it is missing.
+        port: 0 picks a free one.
+        host: an address of this machine.
+        allow_remote: permit a host that other machines can reach.
+        speed: how many times faster than usual jobs wait and run.
+
+    Attributes:
+        token_file: JSON `{token, convexUrl, siteUrl}`, mode 0600, renewed in time.
+        convex_url: where the feed is.
+        site_url: where the gateway is: the same, and the issuer of tokens.
+        deployment: the jobs. Tests may add and end some of their own.
+        storage: the stored objects.
+
+    Raises:
+        SettingsInvalid: the host is not loopback, the port is taken, or the state
+            directory cannot be used.
+    """
+
+    convex_url: str
+    site_url: str
+    deployment: Deployment
+    storage: Storage
+
+    def __init__(
+        self,
+        state_dir: Path,
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        allow_remote: bool = False,
+        speed: float = 1.0,
+    ) -> None:
+        if not allow_remote and not ipaddress.ip_address(host).is_loopback:
+            raise SettingsInvalid(
+                f"the embedded backend hands a token to whoever asks, so it listens on "
+                f"loopback only, not on {host}; --allow-remote permits it"
+            )
+        self.token_file = state_dir / "token.json"
+        self._state_dir = state_dir
+        self._address = (host, port)
+        self._speed = speed
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def __aenter__(self) -> Self:
+        """Listen, and return when clients can connect."""
+        self._running: AbstractAsyncContextManager[None] = self._run()
+        await self._running.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection and stop every job, in less than a second."""
+        # What the body raised passes by unseen; a TaskGroup would wrap it.
+        await self._running.__aexit__(None, None, None)
+
+    def token(self, sub: str = "dev", lifetime: float = LIFETIME) -> str:
+        """Return a fresh token for the account `sub`, good for `lifetime` seconds."""
+        return self._tokens.issue(self.site_url, sub, time.time(), lifetime)
+
+    def owner(self, sub: str = "dev") -> str:
+        """Return the token identifier of the account `sub`."""
+        return f"{self.site_url}|{sub}"
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncIterator[None]:
+        secret = await asyncio.to_thread(_secret, self._state_dir)
+        with _listen(*self._address) as listener:
+            self.convex_url = self.site_url = _url(listener)
+            self.deployment = Deployment(time.time_ns())
+            self.storage = Storage(secret, time.time)
+            self._tokens = Tokens(secret)
+            self._studio = Studio(
+                self.deployment, self.storage, self.site_url, self._speed
+            )
+            await asyncio.to_thread(self._write_token_file)
+            server = _Server(self._config())
+            async with asyncio.TaskGroup() as self._group:
+                serving = self._group.create_task(server.serve([listener]))
+                self._start(self._keep_token_file())
+                yield
+                self._stopping = server.should_exit = True
+                self._cancel_tasks()
+                await asyncio.wait([serving])
+                # What the last requests have started.
+                self._cancel_tasks()
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            Starlette(routes=self._routes()),
+            # The one door to a websocket that does not lead through ASGI.
+            ws=cast("type[asyncio.Protocol]", self._upgrade),
+            http="h11",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+
+    def _routes(self) -> list[Route]:
+        gateway = Gateway(self.deployment, self._tokens, self._accept)
+
+        async def run_query(request: Request) -> Response:
+            return await query.answer(request, self.deployment, self._tokens)
+
+        async def token(_: Request) -> Response:
+            return JSONResponse({"token": self.token()})
+
+        async def jwks(_: Request) -> Response:
+            return JSONResponse(self._tokens.jwks())
+
+        async def version(_: Request) -> Response:
+            return PlainTextResponse(__version__)
+
+        return [
+            *gateway.routes,
+            *self.storage.routes,
+            Route("/api/query", run_query, methods=["POST"]),
+            Route("/api/auth/convex/token", token),
+            Route("/api/auth/convex/jwks", jwks),
+            Route("/version", version),
+        ]
+
+    def _upgrade(self, **_: object) -> SyncSocket:
+        sync = SyncSocket(lambda: not self._stopping)
+        conversation = Conversation(self.deployment, self._tokens.verify)
+        self._start(sync.serve(conversation, self.deployment))
+        return sync
+
+    def _accept(self, owner: str, job_id: str, order: Order) -> Row:
+        row = self._studio.queue(owner, job_id, order)
+        self._start(self._studio.perform(job_id, order))
+        return row
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _keep_token_file(self) -> None:
+        while True:
+            await asyncio.sleep(LIFETIME / 2)
+            await asyncio.to_thread(self._write_token_file)
+
+    def _write_token_file(self) -> None:
+        content = {
+            "token": self.token(),
+            "convexUrl": self.convex_url,
+            "siteUrl": self.site_url,
+        }
+        _write_private(self.token_file, json.dumps(content).encode())
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: signals belong to the process's host."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _secret(state_dir: Path) -> bytes:
+    path = state_dir / "secret"
+    with _usable(state_dir):
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _write_private(path, secrets.token_bytes(32))
+        return path.read_bytes()
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    with _usable(path.parent):
+        part = path.with_suffix(".part")
+        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
+            file.write(data)
+        part.replace(path)
+
+
+@contextmanager
+def _usable(state_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsInvalid(
+            f"the backend's state directory {state_dir} cannot be used: "
+            f"{error.strerror}; name another one with --state"
+        ) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsInvalid(
+            f"the backend cannot listen on port {port} of {host}: {error.strerror}; "
+            f"choose another one with --port"
+        ) from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

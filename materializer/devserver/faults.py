@@ -1,0 +1,40 @@
+"""The trouble that a prompt asks for, so that every bad ending can be seen."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_FAIL = re.compile(r"\[fail:(?:(\S+)[ ]|[ ])([^\]]+)\]")
+_SLOW = re.compile(r"\[slow:(\d{1,4}(?:\.\d{1,3})?)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How a job differs from one that simply succeeds.
+
+    Attributes:
+        failure: the upstream's message and code, or None.
+        slow: seconds that the job runs longer.
+        cancel: it ends as canceled.
+        expire: the links of its output have already expired.
+        empty: it succeeds with an output that holds nothing.
+    """
+
+    failure: tuple[str, str | None] | None = None
+    slow: float = 0.0
+    cancel: bool = False
+    expire: bool = False
+    empty: bool = False
+
+
+def asked_for(prompt: str) -> Faults:
+    """Read `[fail: MESSAGE]`, `[fail:CODE MESSAGE]`, `[slow:SECONDS]` and the rest."""
+    fail, slow = _FAIL.search(prompt), _SLOW.search(prompt)
+    return Faults(
+        failure=(fail[2].strip(), fail[1]) if fail else None,
+        slow=float(slow[1]) if slow else 0.0,
+        cancel="[cancel]" in prompt,
+        expire="[expire]" in prompt,
+        empty="[empty]" in prompt,
+    )

@@ -1,0 +1,60 @@
+"""The outbox: what was announced, in order, and how far each consumer has read."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from materializer.model import Action, DisplayUpdate
+
+
+def append(
+    db: sqlite3.Connection, owner: str, action: Action, payload: dict[str, Any]
+) -> DisplayUpdate:
+    """Enter one announcement and return it with its number."""
+    row = db.execute(
+        "INSERT INTO outbox (owner, action, payload) VALUES (?, ?, ?) RETURNING *",
+        (owner, action, json.dumps(payload, ensure_ascii=False)),
+    ).fetchone()
+    return _update(row)
+
+
+def after(
+    db: sqlite3.Connection, owner: str | None, seq: int, limit: int
+) -> list[DisplayUpdate]:
+    """Return up to `limit` announcements of `owner` that come after `seq`, in order."""
+    rows = db.execute(
+        "SELECT * FROM outbox WHERE seq > ? AND owner = ? ORDER BY seq LIMIT ?",
+        (seq, owner, limit),
+    )
+    return [_update(row) for row in rows]
+
+
+def newest(db: sqlite3.Connection) -> int:
+    """Return the number of the newest announcement, 0 when there was none."""
+    (seq,) = db.execute("SELECT coalesce(max(seq), 0) FROM outbox").fetchone()
+    return int(seq)
+
+
+def acknowledged(db: sqlite3.Connection, consumer: str) -> int | None:
+    """Return how far a consumer has acknowledged, or None when it never did."""
+    row = db.execute("SELECT seq FROM consumers WHERE name = ?", (consumer,)).fetchone()
+    return int(row["seq"]) if row else None
+
+
+def acknowledge(db: sqlite3.Connection, consumer: str, seq: int) -> int:
+    """Move a consumer's cursor forward and return it; an older `seq` changes nothing.
+
+    It never passes the newest announcement.
+    """
+    row = db.execute(
+        "INSERT INTO consumers VALUES (?, ?)"
+        " ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq) RETURNING seq",
+        (consumer, min(seq, newest(db))),
+    ).fetchone()
+    return int(row["seq"])
+
+
+def _update(row: sqlite3.Row) -> DisplayUpdate:
+    return DisplayUpdate(row["seq"], row["action"], json.loads(row["payload"]))

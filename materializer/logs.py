@@ -1,0 +1,120 @@
+"""The log: what it looks like, where it goes, and what never gets into it.
+
+Secrets are cut in the formatters, so that no call site, library or traceback can
+forget to: tokens, and all of a URL beyond scheme and host. One record is one line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Literal
+
+_FILE_BYTES = 2**20
+_OLD_FILES = 3
+_CHATTY = ("httpx", "httpcore", "websockets")
+_CUTS = (
+    (re.compile(r"\beyJ[\w-]+(\.[\w-]*)*"), "[token]"),
+    (re.compile(r"\b(bearer)\s+[^\s'\",]+", re.IGNORECASE), r"\1 [token]"),
+    (
+        re.compile(
+            r"\b(https?|wss?):(?:\\?/){2}(?:[^\s/?#]*@)?([\w.:\[\]-]*)\S*",
+            re.IGNORECASE,
+        ),
+        r"\1://\2",
+    ),
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def setup_logging(
+    level: Literal["debug", "info", "warning", "error"],
+    style: Literal["text", "json"],
+    file: Path | None = None,
+) -> None:
+    """Send the whole process's log to standard error and, rotated, to a file.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if file is not None:
+        handlers.append(_PrivateFile(file))
+    formatter = _JsonFormatter() if style == "json" else _TextFormatter()
+    for handler in handlers:
+        handler.setFormatter(formatter)
+    logging.basicConfig(level=level.upper(), handlers=handlers, force=True)
+    logging.captureWarnings(capture=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Its answer to a full disk is to print the record as it was before the cuts.
+    logging.raiseExceptions = False
+
+
+def redact(text: str) -> str:
+    """Return one line without control characters, tokens and the paths of URLs."""
+    for secret, rest in _CUTS:
+        text = secret.sub(rest, text)
+    return _CONTROL.sub(" | ", text.strip())
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        said = [_message(record), _traceback(record)]
+        place = f"{_moment(record)} {record.levelname} {record.name}: "
+        return redact(place + "\n".join(filter(None, said)))
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _moment(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": redact(_message(record)),
+        }
+        if traceback := _traceback(record):
+            line["exception"] = redact(traceback)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class _PrivateFile(RotatingFileHandler):
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path,
+            maxBytes=_FILE_BYTES,
+            backupCount=_OLD_FILES,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        fd = os.open(self.baseFilename, flags, 0o600)
+        return os.fdopen(fd, "a", encoding=self.encoding, errors=self.errors)
+
+
+def _moment(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001 - a wrong log call must not lose its record
+        return f"{record.msg} ({type(error).__name__} while formatting)"
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    told = (
+        logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+    )
+    return f"{told}\n{record.stack_info or ''}".strip()

@@ -1,0 +1,317 @@
+"""Joins the stages: what is wanted is fetched, placed, entered and announced.
+
+The newest snapshot replaces an older one, so nothing piles up. A job has one worker
+at a time; its outputs are fetched side by side, within the limit for all downloads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from materializer import naming, outputs
+from materializer.config import Settings
+from materializer.errors import DiskTrouble, FetchError, OutputDamaged, OutputRefused
+from materializer.fetch import Fetched, Fetcher, write
+from materializer.gallery import Gallery, items, ledger
+from materializer.model import (
+    Account,
+    Inline,
+    Job,
+    Output,
+    Placed,
+    Refused,
+    Remote,
+    Snapshot,
+)
+from materializer.place import Places, disk_trouble
+from materializer.plan import Work, conclude, is_quiet, plan
+from materializer.sniff import is_page, sniff
+
+log = logging.getLogger(__name__)
+
+DISK_PAUSE = 30.0
+"""Seconds until a disk that could take nothing is tried again."""
+
+_PROGRESS = 0.25
+
+
+Emit = Callable[[str, str, dict[str, Any]], None]
+"""Tells local clients of an event: topic, type, data."""
+
+
+class Pipeline:
+    """The stages from a snapshot to the outbox.
+
+    Args:
+        on_announced: called after announcements were committed.
+        on_failed: called after a failure was recorded that the person must be told.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        fetcher: Fetcher,
+        places: Places,
+        settings: Settings,
+        *,
+        emit: Emit,
+        on_announced: Callable[[], None],
+        on_failed: Callable[[], None],
+    ) -> None:
+        self._gallery = gallery
+        self._fetcher = fetcher
+        self._places = places
+        self._settings = settings
+        self._emit = emit
+        self._on_announced = on_announced
+        self._on_failed = on_failed
+        self._wanted: tuple[Account, Snapshot] | None = None
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Condition()
+        self._slots = asyncio.Semaphore(settings.max_concurrent_downloads)
+        self.in_flight: set[tuple[str, str]] = set()
+        self.disk_trouble: str | None = None
+
+    def offer(self, account: Account, snapshot: Snapshot) -> None:
+        """Take what the feed says now in place of what it said before."""
+        self._wanted = (account, snapshot)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled; what is under way then is parked by the kill rules."""
+        async with asyncio.TaskGroup() as workers:
+            while True:
+                self._wake.clear()
+                due = await self._look(workers)
+                try:
+                    async with asyncio.timeout(_until(due)):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+
+    async def settled(self, owner: str, job_id: str) -> None:
+        """Return when the job is in the ledger and no longer pending."""
+        async with self._settled:
+            while await self._is_open(owner, job_id):
+                await self._settled.wait()
+
+    async def _is_open(self, owner: str, job_id: str) -> bool:
+        known = await self._gallery.read(ledger.known, owner, [job_id])
+        return job_id not in known or known[job_id].state == "pending"
+
+    async def _look(self, workers: asyncio.TaskGroup) -> int | None:
+        """Start what is due; return when to look again, in ms, or None."""
+        if self._wanted is None:
+            return None
+        account, snapshot = self._wanted
+        jobs = (*(snapshot.succeeded or ()), *(snapshot.failed or ()))
+        known = await self._gallery.read(
+            ledger.known, account.owner, [job.job_id for job in jobs]
+        )
+        todo = plan(
+            snapshot,
+            known,
+            now=_now(),
+            policy=self._settings.open_policy,
+            fresh_ms=int(self._settings.fresh_window * 1000),
+        )
+        try:
+            await self._record(account, todo.failed)
+            await self._start(workers, account, todo.work)
+        except DiskTrouble as error:
+            self._pause(error)
+            return _now() + int(DISK_PAUSE * 1000)
+        return todo.wake_at
+
+    async def _record(self, account: Account, failed: Sequence[Job]) -> None:
+        if not failed:
+            return
+        with disk_trouble():
+            await self._gallery.write(
+                ledger.fail, account, [(job, not is_quiet(job)) for job in failed]
+            )
+        for job in failed:
+            self._tell(job, "failed", job.error.message if job.error else None)
+        await self._notify_settled()
+        self._on_failed()
+
+    async def _start(
+        self, workers: asyncio.TaskGroup, account: Account, work: Sequence[Work]
+    ) -> None:
+        new = [
+            part
+            for part in work
+            if (account.owner, part.job.job_id) not in self.in_flight
+        ]
+        if not new:
+            return
+        with disk_trouble():
+            stems = await self._gallery.write(ledger.remember, account, new)
+        for part in new:
+            self.in_flight.add((account.owner, part.job.job_id))
+            self._tell(part.job, "fetching")
+            workers.create_task(self._work(account, part, stems[part.job.job_id]))
+
+    async def _work(self, account: Account, work: Work, stem: str) -> None:
+        """Materialize one job; whatever happens, the pipeline goes on."""
+        try:
+            await self._materialize(account, work, stem)
+            self.disk_trouble = None
+        except DiskTrouble as error:
+            self._pause(error)
+            await asyncio.sleep(DISK_PAUSE)
+        except Exception:
+            # The edge of a worker: a slip of ours must not stop the other jobs.
+            log.exception("job %s could not be worked on", work.job.job_id)
+            await asyncio.sleep(DISK_PAUSE)
+        finally:
+            self.in_flight.discard((account.owner, work.job.job_id))
+            self._wake.set()
+
+    async def _materialize(self, account: Account, work: Work, stem: str) -> None:
+        promised = outputs.extract(work.job.output)
+        missing = [out for out in promised.outputs if out.index not in work.have]
+        placed: list[Placed] = []
+        errors: list[FetchError] = []
+
+        async def attempt(output: Output) -> None:
+            try:
+                placed.append(await self._output(work.job, output, stem))
+            except FetchError as error:
+                errors.append(error)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for output in missing:
+                    group.create_task(attempt(output))
+        except* DiskTrouble as trouble:
+            raise trouble.exceptions[0] from None
+        settlement = conclude(
+            work,
+            recognised=promised.recognised,
+            placed=placed,
+            before=await self._gallery.read(
+                items.placed, account.owner, work.job.job_id
+            ),
+            errors=errors,
+            now=_now(),
+            chance=random.random(),  # noqa: S311 -- spreads retries, guards nothing
+        )
+        with disk_trouble():
+            await self._gallery.write(ledger.settle, account, settlement, _now())
+        if settlement.state != "pending":
+            await self._places.sweep(stem)
+        self._tell(
+            work.job,
+            settlement.state,
+            settlement.error[1] if settlement.error else None,
+        )
+        if settlement.payloads:
+            self._on_announced()
+        if settlement.tell:
+            self._on_failed()
+        await self._notify_settled()
+
+    async def _output(self, job: Job, output: Output, stem: str) -> Placed:
+        """Fetch one output and put it in its place.
+
+        Raises:
+            FetchError: it could not be had this time.
+            DiskTrouble: it could not be kept.
+        """
+        async with self._slots:
+            with disk_trouble():
+                fetched = await self._gather(job, output, stem)
+            media = sniff(fetched.head)
+            if isinstance(output.source, Remote) and is_page(media):
+                raise OutputDamaged("its source sent a web page instead of the file")
+            path = fetched.path
+            if not fetched.adopted:
+                extension = naming.extension(output, media, fetched.content_type)
+                name = naming.file_name(stem, output.index, extension)
+                path = await self._places.commit(path, name)
+        return Placed(
+            output.index,
+            outputs.kind(output, media),
+            str(path),
+            fetched.size,
+            fetched.sha256,
+            naming.mime_type(output, media, fetched.content_type),
+            width=media.width if media else None,
+            height=media.height if media else None,
+            label=output.label,
+            text=_text(output),
+            companion=output.companion,
+        )
+
+    async def _gather(self, job: Job, output: Output, stem: str) -> Fetched:
+        part = self._places.part(stem, output.index)
+        match output.source:
+            case Refused(reason):
+                raise OutputRefused(reason)
+            case Inline(data):
+                return await write(data, part)
+            case Remote(url):
+                await self._places.require_free(self._settings.min_free_space)
+                return await self._fetcher.download(
+                    url,
+                    part,
+                    limit=self._limit(output),
+                    present=await self._places.present(stem, output.index),
+                    progress=self._progress(job, output),
+                )
+
+    def _limit(self, output: Output) -> int:
+        limits = self._settings.max_bytes
+        return int(getattr(limits, output.kind, limits.download))
+
+    def _progress(self, job: Job, output: Output) -> Callable[[int, int | None], None]:
+        said = time.monotonic()
+
+        def progress(received: int, total: int | None) -> None:
+            nonlocal said
+            if time.monotonic() - said < _PROGRESS:
+                return
+            said = time.monotonic()
+            data = {"jobId": job.job_id, "index": output.index}
+            data["receivedBytes"] = received
+            if total is not None:
+                data["totalBytes"] = total
+            self._emit("download", "progress", data)
+
+        return progress
+
+    def _tell(self, job: Job, state: str, error: str | None = None) -> None:
+        data = {"jobId": job.job_id, "state": state}
+        if error is not None:
+            data["error"] = error
+        log.info("job %s (%s): %s", job.job_id, job.capability, error or state)
+        self._emit("job", state, data)
+
+    def _pause(self, error: DiskTrouble) -> None:
+        if self.disk_trouble is None:
+            log.error("%s", error)
+        self.disk_trouble = str(error)
+
+    async def _notify_settled(self) -> None:
+        async with self._settled:
+            self._settled.notify_all()
+
+
+def _text(output: Output) -> str | None:
+    if output.kind == "text" and isinstance(output.source, Inline):
+        return None if output.companion else output.source.data.decode()
+    return None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _until(due: int | None) -> float | None:
+    return None if due is None else max(0.0, (due - _now()) / 1000)

@@ -1,0 +1,140 @@
+"""A failure to the sentence that a person reads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from materializer.model import CANCELED_STATUSES, Job, JobError
+
+_MEDIA = {
+    "text_to_image": "Image",
+    "image_edit": "Image",
+    "icon": "Image",
+    "text_to_video": "Video",
+    "image_to_video": "Video",
+    "video_to_video": "Video",
+    "video_extend": "Video",
+    "sound_effects": "Audio",
+    "text_to_dialogue": "Audio",
+    "text_to_music": "Audio",
+    "audio_generation": "Audio",
+    "text_to_3d": "3D model",
+}
+# What is not made but done keeps its own word.
+_DEEDS = {
+    "speech_to_text": "Transcription",
+    "audio_visual_separate": "Audio separation",
+}
+
+# The app's sentences for pictures, word for word.
+_BUSY = "Image service is busy"
+_INVALID = "Image request was invalid"
+_SLOW = "Image generation took too long"
+_BY_CODE = {
+    "request_timeout": _SLOW,
+    "timeout": _SLOW,
+    "startup_timeout": "Image generation took too long to start",
+    "runner_scheduling_failure": _BUSY,
+    "runner_connection_timeout": _BUSY,
+    "runner_disconnected": _BUSY,
+    "runner_connection_refused": _BUSY,
+    "runner_connection_error": _BUSY,
+    "runner_incomplete_response": "Image result could not be read",
+    "payload_error": "Image result could not be read",
+    "runner_server_error": "Image service hit a temporary error",
+    "internal_error": "Image service hit a temporary error",
+    "bad_request": _INVALID,
+    "client_cancelled": "Image generation was canceled",
+    "client_disconnected": "Image generation was interrupted",
+}
+_BY_WORDS = [
+    (re.compile(rf"\b(?:{words})\b", re.ASCII | re.IGNORECASE), text)
+    for words, text in (
+        ("policy|safety|moderation|blocked|nsfw", "Image request was blocked"),
+        ("rate|429|concurrency|busy|capacity", _BUSY),
+        (
+            "auth|api key|unauthorized|forbidden|401|403",
+            "Image service is not configured",
+        ),
+        ("required|invalid|validation|422|bad request", _INVALID),
+        ("timeout|timed out|deadline", _SLOW),
+    )
+]
+
+# JSON that was quoted in a message writes slashes as `\/`.
+_URL = re.compile(r"\b([a-z][a-z0-9+.-]*:(?:\\?/){2})([^\s\"<>]*)", re.IGNORECASE)
+_STEERING = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_HOST_ENDS = re.compile(r"[\\/?#]")
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a person is told: one line, and as much as there is to say about it."""
+
+    title: str
+    body: str
+
+
+def failed(job: Job) -> Note:
+    """Word a job that the backend says has failed, or was canceled."""
+    return Note(_failure_title(job), _why(job.error))
+
+
+def not_saved(job: Job, saved: int, wanted: int, reason: str) -> Note:
+    """Word a succeeded job of whose `wanted` outputs only `saved` could be kept."""
+    medium = _MEDIA.get(job.capability) or _DEEDS.get(job.capability, "Result")
+    if saved == 0:
+        return Note(f"{medium} could not be saved", shown(reason))
+    missing = f"{wanted - saved} of {wanted} files could not be saved"
+    return Note(f"{medium} was saved only in part", f"{missing}: {shown(reason)}")
+
+
+def unrecognised(job: Job, file_name: str) -> Note:
+    """Word a succeeded job whose output has no shape that we know."""
+    what = f"The result of {job.capability or job.job_id} was kept as {file_name}."
+    return Note("Unrecognised output", shown(what))
+
+
+def shown(message: str) -> str:
+    """Return a message as it came, fit to be shown.
+
+    Its URLs are cut to scheme and host, since the rest of them can be a secret, and
+    characters that steer a terminal or turn the text round are blanked.
+    """
+    return _STEERING.sub(" ", _URL.sub(_cut, message)).strip()
+
+
+def _failure_title(job: Job) -> str:
+    medium = _MEDIA.get(job.capability)
+    if job.status in CANCELED_STATUSES:
+        ending = "was canceled"
+    elif medium == "Image":
+        return _image_failure(job.error)
+    else:
+        ending = "failed"
+    if job.capability in _DEEDS:
+        return f"{_DEEDS[job.capability]} {ending}"
+    return f"{medium} generation {ending}" if medium else f"Generation {ending}"
+
+
+def _image_failure(error: JobError | None) -> str:
+    if error is not None:
+        by_code = _BY_CODE.get((error.code or "").strip().lower())
+        if by_code:
+            return by_code
+        for words, text in _BY_WORDS:
+            if words.search(error.message):
+                return text
+    return "Image generation failed"
+
+
+def _why(error: JobError | None) -> str:
+    return (shown(error.message) if error else "") or "No reason was given."
+
+
+def _cut(url: re.Match[str]) -> str:
+    authority = _HOST_ENDS.split(url[2], maxsplit=1)[0]
+    return url[1].replace("\\", "") + authority.rpartition("@")[2]

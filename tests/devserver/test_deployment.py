@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from materializer.devserver.deployment import Deployment, FunctionFailed
+
+MS = 1_000_000
+START = 1_700_000_000_000
+ME, YOU = "https://site|me", "https://site|you"
+
+
+@pytest.fixture
+def deployment() -> Deployment:
+    return Deployment(START * MS)
+
+
+def submit(deployment: Deployment, job_id: str, owner: str = ME) -> None:
+    deployment.submit(
+        START * MS, owner=owner, job_id=job_id, capability="text_to_image"
+    )
+
+
+def succeeded(
+    deployment: Deployment, args: dict[str, Any], owner: str | None = ME
+) -> list[str]:
+    rows = deployment.run("media_jobs:listSucceededSince", args, owner)
+    return [row["jobId"] for row in rows]
+
+
+def test_a_row_shows_what_has_happened_and_nothing_else(deployment: Deployment) -> None:
+    submit(deployment, "a")
+    queued = deployment.run("media_jobs:getByJobId", {"jobId": "a"}, ME)
+    assert queued == {
+        "jobId": "a",
+        "capability": "text_to_image",
+        "profile": "default",
+        "request": {},
+        "status": "queued",
+        "upstreamStatus": "IN_QUEUE",
+        "queuePosition": 0.0,
+        "createdAt": float(START),
+        "updatedAt": float(START),
+    }
+    deployment.start((START + 5) * MS, "a")
+    deployment.succeed((START + 9) * MS, "a", {"text": "hi"})
+    done = deployment.run("media_jobs:getByJobId", {"jobId": "a"}, ME)
+    assert done["status"] == "succeeded"
+    assert done["output"] == {"text": "hi"}
+    assert (done["startedAt"], done["completedAt"]) == (START + 5, START + 9)
+    assert done["queuePosition"] is None
+
+
+def test_succeeded_jobs_come_newest_first_from_since_on(deployment: Deployment) -> None:
+    for number, job_id in enumerate("abc"):
+        submit(deployment, job_id)
+        deployment.succeed((START + number) * MS, job_id, {})
+    submit(deployment, "running")
+    assert succeeded(deployment, {"since": 0}) == ["c", "b", "a"]
+    assert succeeded(deployment, {"since": START + 1}) == ["c", "b"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows"),
+    [(None, 50), (3.7, 3), (0, 1), (-9, 1), (1e9, 200), (float("nan"), 1)],
+)
+def test_the_limit_is_50_unless_told_and_kept_within_1_and_200(
+    deployment: Deployment, limit: float | None, rows: int
+) -> None:
+    for number in range(201):
+        submit(deployment, f"j{number}")
+        deployment.succeed((START + number) * MS, f"j{number}", {})
+    told = {} if limit is None else {"limit": limit}
+    found = succeeded(deployment, {"since": 0} | told)
+    assert len(found) == rows
+    assert found[0] == "j200"
+
+
+def test_everything_that_ended_without_success_is_listed_as_failed(
+    deployment: Deployment,
+) -> None:
+    for job_id in "abc":
+        submit(deployment, job_id)
+    deployment.fail(START * MS, "a", "Content policy violation", "POLICY")
+    deployment.cancel((START + 1) * MS, "b")
+    deployment.succeed((START + 2) * MS, "c", {})
+    rows = deployment.run("media_jobs:listFailedSince", {"since": 0}, ME)
+    assert [row["status"] for row in rows] == ["canceled", "failed"]
+    assert rows[1]["error"] == {"message": "Content policy violation", "code": "POLICY"}
+
+
+def test_nobody_sees_another_owners_jobs(deployment: Deployment) -> None:
+    submit(deployment, "mine")
+    deployment.succeed(START * MS, "mine", {})
+    for stranger in (YOU, None):
+        assert succeeded(deployment, {"since": 0}, stranger) == []
+        run = deployment.run("media_jobs:getByJobId", {"jobId": "mine"}, stranger)
+        assert run is None
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ({}, "missing the required field `since`"),
+        ({"since": "0"}, "Path: .since"),
+        ({"since": True}, "Path: .since"),
+        ({"since": 0, "limit": None}, "Path: .limit"),
+        ({"since": 0, "includeLogs": 1}, "Path: .includeLogs"),
+        ({"since": 0, "cursor": "x"}, "extra field `cursor`"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_an_error_that_names_them(
+    deployment: Deployment, args: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(FunctionFailed, match="ArgumentValidationError") as caught:
+        deployment.run("media_jobs:listFailedSince", args, ME)
+    assert says in str(caught.value)
+
+
+def test_a_module_may_be_written_with_its_extension(deployment: Deployment) -> None:
+    args = {"jobId": "none"}
+    assert deployment.run("media_jobs.js:getByJobId", args, ME) is None
+    with pytest.raises(FunctionFailed, match="Could not find public function for 'x'"):
+        deployment.run("x", args, ME)
+
+
+def test_a_row_that_is_no_convex_value_fails_the_query(deployment: Deployment) -> None:
+    submit(deployment, "odd")
+    deployment.succeed(START * MS, "odd", {"$odd": 1, "b": 2})
+    with pytest.raises(FunctionFailed, match="cannot be returned"):
+        succeeded(deployment, {"since": 0})
+
+
+def test_every_change_is_told_and_moves_the_time_on_even_if_the_clock_went_back(
+    deployment: Deployment,
+) -> None:
+    seen: list[int] = []
+    deployment.watchers.add(lambda: seen.append(deployment.ts))
+    deployment.submit(0, owner=ME, job_id="a", capability="icon")
+    deployment.start(1, "a")
+    deployment.succeed((START + 60_000) * MS, "a", {})
+    assert seen == [START * MS + 1, START * MS + 2, (START + 60_000) * MS]

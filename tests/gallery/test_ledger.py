@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from materializer.gallery import Gallery, items, ledger, outbox
+from materializer.model import Account, Job, JobError, JobState, Placed, Settlement
+from materializer.plan import OVERLAP_MS, Known, Work
+
+ME = Account("https://happy.example", "iss|me")
+MINUTE = 60_000
+T0 = 10_000 * MINUTE
+
+
+def job(name: str = "j", *, at: int = T0, status: str = "succeeded") -> Job:
+    return Job(name, status, "text_to_image", prompt="a fox", completed_at=at)
+
+
+def placed(index: int = 0, name: str = "j") -> Placed:
+    return Placed(
+        index, "image", f"/else/{name}_{index}.png", 3, "ab", "image/png", 4, 5
+    )
+
+
+async def remember(
+    gallery: Gallery, *jobs: Job, account: Account = ME
+) -> dict[str, str]:
+    work = [Work(one, "open") for one in jobs]
+    return await gallery.write(ledger.remember, account, work)
+
+
+async def settle(
+    gallery: Gallery, one: Job, state: JobState = "done", **fields: Any
+) -> list[int]:
+    settlement = Settlement(one, state, **fields)
+    updates = await gallery.write(ledger.settle, ME, settlement, T0 + 1)
+    return [update.seq for update in updates]
+
+
+async def since(gallery: Gallery, query: ledger.Query = "succeeded") -> int:
+    return await gallery.write(ledger.since, ME, query, first=0)
+
+
+async def test_a_remembered_job_is_pending_with_its_action(gallery: Gallery) -> None:
+    assert await remember(gallery, job()) == {"j": "j"}
+    known = await gallery.read(ledger.known, ME.owner, ["j", "other"])
+    assert known == {"j": Known("pending", "succeeded", "open")}
+    assert await gallery.read(ledger.known, "iss|other", ["j"]) == {}
+
+
+async def test_names_that_differ_only_in_case_get_different_stems(
+    gallery: Gallery,
+) -> None:
+    stems = await remember(gallery, job("Job"), job("jOB"))
+    assert stems["Job"] == "Job"
+    assert stems["jOB"].startswith("job=")
+    assert await remember(gallery, job("jOB")) == {"jOB": stems["jOB"]}
+
+
+async def test_two_accounts_never_share_a_file_name(gallery: Gallery) -> None:
+    mine = await remember(gallery, job())
+    theirs = await remember(gallery, job(), account=Account(ME.deployment, "iss|you"))
+    assert mine["j"].lower() != theirs["j"].lower()
+
+
+async def test_settling_enters_files_state_and_announcement_at_once(
+    gallery: Gallery, tmp_path: Path
+) -> None:
+    await remember(gallery, job())
+    payload = {"kind": "media", "jobId": "j"}
+    seqs = await settle(
+        gallery,
+        job(),
+        placed=(placed(),),
+        payloads=(payload,),
+        action="open",
+        attempts=1,
+    )
+    assert seqs == [1]
+    known = await gallery.read(ledger.known, ME.owner, ["j"])
+    assert known["j"] == Known("done", "succeeded", "open", 1, None, frozenset({0}))
+    record = await gallery.read(items.record, ME.owner, "j")
+    assert record is not None
+    assert [item.path for item in record.items] == [
+        str(tmp_path / "outputs" / "j_0.png")
+    ]
+    (update,) = await gallery.read(outbox.after, ME.owner, 0, 9)
+    assert (update.action, update.payload) == ("open", payload)
+
+
+async def test_a_settlement_that_cannot_be_written_leaves_nothing(
+    gallery: Gallery,
+) -> None:
+    await remember(gallery, job())
+    unwritable: Any = {"kind": object()}
+    with pytest.raises(TypeError):
+        await settle(gallery, job(), placed=(placed(),), payloads=(unwritable,))
+    known = await gallery.read(ledger.known, ME.owner, ["j"])
+    assert known["j"] == Known("pending", "succeeded", "open")
+
+
+async def test_the_cursor_is_kept_from_the_first_question_on(gallery: Gallery) -> None:
+    assert await gallery.write(ledger.since, ME, "succeeded", first=7) == 7
+    assert await gallery.write(ledger.since, ME, "succeeded", first=9) == 7
+    assert await gallery.write(ledger.since, ME, "failed", first=9) == 9
+
+
+async def test_the_cursor_stops_below_the_oldest_open_job(gallery: Gallery) -> None:
+    await since(gallery)
+    jobs = [job(str(n), at=T0 + n * 10 * MINUTE) for n in range(3)]
+    await remember(gallery, *jobs)
+    await settle(gallery, jobs[0])
+    await settle(gallery, jobs[2])
+    assert await since(gallery) == T0 - OVERLAP_MS
+    await settle(gallery, jobs[1], "pending", next_attempt_at=T0)
+    assert await since(gallery) == T0 - OVERLAP_MS
+    await settle(gallery, jobs[1])
+    assert await since(gallery) == T0 + 20 * MINUTE - OVERLAP_MS
+
+
+async def test_the_cursor_never_goes_back(gallery: Gallery) -> None:
+    assert await gallery.write(ledger.since, ME, "succeeded", first=T0) == T0
+    await remember(gallery, job("old", at=T0 - MINUTE))
+    await settle(gallery, job("old", at=T0 - MINUTE))
+    assert await since(gallery) == T0
+
+
+async def test_each_query_has_its_own_cursor(gallery: Gallery) -> None:
+    await since(gallery)
+    await since(gallery, "failed")
+    failure = Job("f", "failed", error=JobError("boom"), completed_at=T0)
+    await gallery.write(ledger.fail, ME, [(failure, True)])
+    assert await since(gallery, "failed") == T0 - OVERLAP_MS
+    assert await since(gallery) == 0
+
+
+async def test_a_failure_is_due_until_it_was_told(gallery: Gallery) -> None:
+    loud = Job("loud", "failed", error=JobError("boom", "E"), completed_at=T0)
+    quiet = Job("quiet", "canceled", completed_at=T0)
+    await gallery.write(ledger.fail, ME, [(loud, True), (quiet, False)])
+    (due,) = await gallery.read(items.to_tell, ME.owner)
+    assert (due.job.job_id, due.job.error) == ("loud", JobError("boom", "E"))
+    await gallery.write(ledger.told, ME.owner, ["loud"], "shown")
+    assert await gallery.read(items.to_tell, ME.owner) == []
+    record = await gallery.read(items.record, ME.owner, "loud")
+    assert record is not None
+    assert record.told == "shown"
+
+
+async def test_a_late_success_takes_the_failure_back(gallery: Gallery) -> None:
+    await gallery.write(ledger.fail, ME, [(job(status="failed"), True)])
+    await remember(gallery, job())
+    await settle(gallery, job(), placed=(placed(),))
+    assert await gallery.read(items.to_tell, ME.owner) == []
+    known = await gallery.read(ledger.known, ME.owner, ["j"])
+    assert known["j"].state == "done"
+
+
+async def test_the_last_account_is_remembered(gallery: Gallery) -> None:
+    assert await gallery.read(ledger.last_owner) is None
+    for owner in ("a|1", "a|2"):
+        await gallery.write(ledger.signed_in, owner)
+    assert await gallery.read(ledger.last_owner) == "a|2"

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from materializer import config, outputs
+from materializer.fetch import Fetcher, Guard
+from materializer.gallery import Gallery, items, ledger, outbox
+from materializer.model import Account, Job, JobError, JobRecord, Snapshot
+from materializer.pipeline import Pipeline
+from materializer.place import Places
+from origin import Origin, origin
+
+ME = Account("https://happy.example", "iss|me")
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\2\0\0\0\3" + b"\0" * 20
+
+
+class House:
+    """A pipeline with a real gallery, disk and source, and nothing above it."""
+
+    def __init__(self, state: Path, source: Origin, flags: dict[str, Any]) -> None:
+        paths = config.Paths.of(state)
+        paths.partial.mkdir(parents=True, exist_ok=True)
+        settings = config.load(
+            {"state_dir": str(state), "min_free_space": "0"} | flags, {}
+        )
+        guard = Guard([("127.0.0.1", source.port)])
+        self.outputs = paths.outputs
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
+        self.announced = 0
+        self.failed = 0
+        self.gallery = Gallery.open(paths.gallery_db, paths.outputs)
+        self.fetcher = Fetcher(guard, per_host=6, idle_timeout=5, user_agent="t")
+        self.happened = asyncio.Event()
+        self.pipeline = Pipeline(
+            self.gallery,
+            self.fetcher,
+            Places(paths.outputs, paths.partial),
+            settings,
+            emit=self.emit,
+            on_announced=self.count_announced,
+            on_failed=self.count_failed,
+        )
+
+    def emit(self, topic: str, type_: str, data: dict[str, Any]) -> None:
+        self.events.append((topic, type_, data))
+        self.happened.set()
+
+    async def until(self, type_: str) -> None:
+        async with asyncio.timeout(5):
+            while not any(event[1] == type_ for event in self.events):
+                self.happened.clear()
+                await self.happened.wait()
+
+    def count_announced(self) -> None:
+        self.announced += 1
+
+    def count_failed(self) -> None:
+        self.failed += 1
+
+    async def settle(self, *jobs: Job, failed: tuple[Job, ...] = ()) -> None:
+        self.pipeline.offer(ME, Snapshot(ME.owner, jobs, failed))
+        for job in (*jobs, *failed):
+            await self.pipeline.settled(ME.owner, job.job_id)
+
+    async def record(self, job_id: str = "j") -> JobRecord:
+        found = await self.gallery.read(items.record, ME.owner, job_id)
+        assert found is not None
+        return found
+
+    async def updates(self) -> list[tuple[str, Any]]:
+        rows = await self.gallery.read(outbox.after, ME.owner, 0, 99)
+        return [(row.action, row.payload["asset"]) for row in rows]
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.outputs.iterdir() if path.is_file())
+
+
+@asynccontextmanager
+async def house(state: Path, source: Origin, **flags: Any) -> AsyncIterator[House]:
+    built = House(state, source, flags)
+    running = asyncio.Event()
+
+    async def run() -> None:
+        running.set()
+        await built.pipeline.run()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            worker = group.create_task(run())
+            await running.wait()
+            yield built
+            worker.cancel()
+    finally:
+        await built.fetcher.close()
+        await built.gallery.close()
+
+
+@pytest.fixture
+async def source() -> AsyncIterator[Origin]:
+    async with origin() as served:
+        yield served
+
+
+def job(output: Any, name: str = "j", capability: str = "text_to_image") -> Job:
+    now = time.time_ns() // 1_000_000
+    return Job(name, "succeeded", capability, output=output, completed_at=now)
+
+
+async def test_every_output_is_placed_entered_and_announced(
+    source: Origin, tmp_path: Path
+) -> None:
+    urls = [{"url": source.serve(f"/{n}.gif", PNG + bytes([n]))} for n in range(3)]
+    async with house(tmp_path, source) as home:
+        await home.settle(job({"images": urls}))
+        assert home.files() == ["j_0.png", "j_1.png", "j_2.png"]
+        record = await home.record()
+        assert (record.state, record.attempts) == ("done", 1)
+        assert [(item.width, item.height) for item in record.items] == [(2, 3)] * 3
+        paths = [str(home.outputs / f"j_{n}.png") for n in range(3)]
+        assert await home.updates() == [("open", {"kind": "image", "filePaths": paths})]
+        assert home.announced == 1
+        assert ("job", "done", {"jobId": "j", "state": "done"}) in home.events
+        assert list((home.outputs / ".partial").iterdir()) == []
+
+
+async def test_the_same_snapshot_again_is_no_work(
+    source: Origin, tmp_path: Path
+) -> None:
+    wanted = job({"images": [{"url": source.serve("/a", PNG)}]})
+    async with house(tmp_path, source) as home:
+        await home.settle(wanted)
+        other = job({"text": "later"}, "k")
+        await home.settle(wanted, other)
+        assert len(source.requests) == 1
+        assert len(await home.updates()) == 2
+
+
+async def test_a_transcript_is_text_file_json_file_and_one_item(
+    source: Origin, tmp_path: Path
+) -> None:
+    async with house(tmp_path, source) as home:
+        await home.settle(job({"text": "hello", "language": "en"}))
+        assert home.files() == ["j_0.txt", "j_1.json"]
+        assert (home.outputs / "j_0.txt").read_text() == "hello"
+        assert [item.kind for item in (await home.record()).items] == ["text"]
+        assert await home.updates() == [("open", {"kind": "text", "text": "hello"})]
+
+
+async def test_an_unrecognised_output_is_kept_and_reported(
+    source: Origin, tmp_path: Path
+) -> None:
+    async with house(tmp_path, source) as home:
+        await home.settle(job({"seed": 7}))
+        assert home.files() == ["j_0.json"]
+        record = await home.record()
+        assert (record.state, record.told) == ("unrecognised", "due")
+        assert record.items[0].label == "Unrecognised output"
+        assert home.failed == 1
+
+
+async def test_a_missing_output_is_tried_again_and_only_that_one(
+    source: Origin, tmp_path: Path
+) -> None:
+    first = source.serve("/0", PNG)
+    second = source.raw("/1", "503 Busy")
+    async with house(tmp_path, source) as home:
+        home.pipeline.offer(
+            ME, Snapshot(ME.owner, (job({"images": [first, second]}),), ())
+        )
+        await home.until("pending")
+        assert home.files() == ["j_0.png"]
+        assert await home.updates() == []
+        source.serve("/1", PNG + b"2")
+        await asyncio.wait_for(home.pipeline.settled(ME.owner, "j"), 10)
+        assert home.files() == ["j_0.png", "j_1.png"]
+        asked = [head.split(" ")[1] for head in source.requests]
+        assert asked == ["/0", "/1", "/1"] or asked == ["/1", "/0", "/1"]
+        ((_, asset),) = await home.updates()
+        assert len(asset["filePaths"]) == 2
+
+
+async def test_a_refused_output_is_final_and_the_rest_is_shown(
+    source: Origin, tmp_path: Path
+) -> None:
+    good = source.serve("/0", PNG)
+    async with house(tmp_path, source) as home:
+        await home.settle(job({"images": [good, "http://127.0.0.1:1/secret"]}))
+        record = await home.record()
+        assert (record.state, record.told, home.failed) == ("failed", "due", 1)
+        assert "inside this network" in (record.error or "")
+        assert "secret" not in (record.error or "")
+        ((_, asset),) = await home.updates()
+        assert asset["filePaths"] == [str(home.outputs / "j_0.png")]
+
+
+async def test_a_web_page_is_never_taken_for_the_file(
+    source: Origin, tmp_path: Path
+) -> None:
+    page = source.serve("/0", b"<!doctype html><title>Log in</title>")
+    async with house(tmp_path, source) as home:
+        home.pipeline.offer(ME, Snapshot(ME.owner, (job({"images": [page]}),), ()))
+        await home.until("pending")
+        assert home.files() == []
+        assert "web page" in ((await home.record()).error or "")
+
+
+async def test_failures_are_recorded_once_and_canceled_ones_quietly(
+    source: Origin, tmp_path: Path
+) -> None:
+    failed = Job("f", "failed", error=JobError("boom"), completed_at=5)
+    canceled = Job("c", "canceled", completed_at=6)
+    async with house(tmp_path, source) as home:
+        await home.settle(failed=(failed, canceled))
+        await home.settle(job({"text": "x"}), failed=(failed, canceled))
+        due = await home.gallery.read(items.to_tell, ME.owner)
+        assert [record.job.job_id for record in due] == ["f"]
+        assert [event[2]["jobId"] for event in home.events if event[1] == "failed"] == [
+            "f",
+            "c",
+        ]
+
+
+async def test_a_file_placed_before_a_crash_is_adopted(
+    source: Origin, tmp_path: Path
+) -> None:
+    wanted = job({"images": [{"url": source.serve("/a", PNG)}]})
+    async with house(tmp_path, source) as home:
+        (home.outputs / "j_0.png").write_bytes(PNG)
+        before = (home.outputs / "j_0.png").stat().st_ino
+        await home.settle(wanted)
+        assert (home.outputs / "j_0.png").stat().st_ino == before
+        assert (await home.record()).state == "done"
+
+
+async def test_a_full_disk_pauses_and_counts_no_attempt(
+    source: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("materializer.pipeline.DISK_PAUSE", 0.05)
+    free = iter([0, 0])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(
+        "shutil.disk_usage",
+        lambda _path: usage._replace(free=next(free, usage.free)),
+    )
+    wanted = job({"images": [{"url": source.serve("/a", PNG)}]})
+    async with house(tmp_path, source, min_free_space="1MiB") as home:
+        await home.settle(wanted)
+        record = await home.record()
+        assert (record.state, record.attempts) == ("done", 1)
+        assert home.pipeline.disk_trouble is None
+
+
+async def test_no_more_downloads_run_at_once_than_allowed(
+    source: Origin, tmp_path: Path
+) -> None:
+    entered = asyncio.Event()
+
+    async def hold(writer: asyncio.StreamWriter) -> None:
+        if source.at_once >= 2:
+            entered.set()
+        await entered.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntext")
+
+    urls = [source.respond(f"/{n}", hold) for n in range(8)]
+    async with house(tmp_path, source, max_concurrent_downloads=2) as home:
+        await home.settle(*(job({"video": url}, f"j{n}") for n, url in enumerate(urls)))
+        assert source.at_once == 2
+
+
+async def test_a_slip_in_one_job_does_not_stop_the_others(
+    source: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = outputs.extract
+
+    def slip(output: Any) -> outputs.Extraction:
+        if output == "slip":
+            raise RuntimeError("a slip")
+        return extract(output)
+
+    monkeypatch.setattr("materializer.outputs.extract", slip)
+    async with house(tmp_path, source) as home:
+        jobs = (job("slip", "bad"), job({"text": "x"}, "good"))
+        home.pipeline.offer(ME, Snapshot(ME.owner, jobs, ()))
+        await asyncio.wait_for(home.pipeline.settled(ME.owner, "good"), 5)
+        known = await home.gallery.read(ledger.known, ME.owner, ["bad", "good"])
+        assert (known["bad"].state, known["good"].state) == ("pending", "done")

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from materializer.errors import FetchError, FetchUnavailable, OutputRefused
+from materializer.model import Job, JobError, JobState, Placed, Snapshot
+from materializer.plan import (
+    Known,
+    OpenPolicy,
+    Plan,
+    Work,
+    conclude,
+    hidden_before,
+    is_quiet,
+    payloads,
+    plan,
+    retry_at,
+)
+
+NOW = 1_000_000_000
+FRESH = 600_000
+
+
+def job(name: str = "j", *, ago: int = 0, status: str = "succeeded") -> Job:
+    return Job(name, status, "text_to_image", completed_at=NOW - ago)
+
+
+def look(
+    *jobs: Job,
+    known: dict[str, Known] | None = None,
+    failed: tuple[Job, ...] = (),
+    backlog: bool = False,
+    policy: OpenPolicy = "open",
+) -> Plan:
+    snapshot = Snapshot("o", jobs, failed, backlog=backlog)
+    return plan(snapshot, known or {}, now=NOW, policy=policy, fresh_ms=FRESH)
+
+
+def actions(found: Plan) -> dict[str, str]:
+    return {work.job.job_id: work.action for work in found.work}
+
+
+def image(index: int) -> Placed:
+    return Placed(index, "image", f"/o/j_{index}.png", 1, "ab", "image/png")
+
+
+def test_what_is_not_known_is_work_in_the_order_of_completion() -> None:
+    found = look(
+        job("new", ago=1), job("old", ago=9), known={"done": Known("done", "x")}
+    )
+    assert [work.job.job_id for work in found.work] == ["old", "new"]
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "unrecognised"])
+def test_what_is_settled_is_no_work(state: JobState) -> None:
+    assert look(job(), known={"j": Known(state, "succeeded")}).work == ()
+
+
+def test_a_job_that_failed_upstream_and_then_succeeded_is_work() -> None:
+    assert look(job(), known={"j": Known("failed", "failed")}).work
+
+
+def test_several_fresh_jobs_of_a_later_result_are_each_opened() -> None:
+    assert actions(look(job("a"), job("b", ago=5))) == {"a": "open", "b": "open"}
+
+
+def test_of_the_backlog_only_the_newest_is_opened_and_only_when_fresh() -> None:
+    backlog = look(job("a", ago=9), job("b", ago=5), backlog=True)
+    assert actions(backlog) == {"a": "register", "b": "open"}
+    stale = look(job("a", ago=FRESH + 1), backlog=True)
+    assert actions(stale) == {"a": "register"}
+
+
+def test_the_newest_of_the_backlog_may_be_known_already() -> None:
+    known = {"b": Known("done", "succeeded")}
+    backlog = look(job("a", ago=9), job("b", ago=5), known=known, backlog=True)
+    assert actions(backlog) == {"a": "register"}
+
+
+@pytest.mark.parametrize("policy", ["register", "never"])
+def test_the_policy_can_forbid_opening(policy: OpenPolicy) -> None:
+    assert actions(look(job(), policy=policy)) == {"j": "register"}
+
+
+def test_a_pending_job_waits_for_its_time_and_keeps_what_was_decided() -> None:
+    pending = Known("pending", "succeeded", "open", 2, NOW + 7, frozenset({1}))
+    assert look(job(), known={"j": pending}) == Plan((), (), NOW + 7)
+    due = Known("pending", "succeeded", "open", 2, NOW, frozenset({1}))
+    assert look(job(ago=FRESH * 9), known={"j": due}).work == (
+        Work(job(ago=FRESH * 9), "open", frozenset({1}), 2),
+    )
+
+
+def test_a_new_failure_is_recorded_once() -> None:
+    failed = (job("f", status="failed"),)
+    assert look(failed=failed).failed == failed
+    assert look(failed=failed, known={"f": Known("failed", "failed")}).failed == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "quiet"), [("canceled", True), ("cancelled", True), ("failed", False)]
+)
+def test_a_canceled_job_is_no_news(status: str, quiet: bool) -> None:
+    assert is_quiet(job(status=status)) is quiet
+
+
+@given(st.integers(1, 10), st.floats(0, 1, exclude_max=True))
+def test_a_retry_comes_later_and_later_but_comes(attempts: int, chance: float) -> None:
+    when = retry_at(attempts, now=NOW, chance=chance)
+    assert when is not None
+    assert NOW + 1600 <= when <= NOW + 1.2 * 24 * 3600 * 1000
+    later = retry_at(attempts + 1, now=NOW, chance=chance)
+    assert later is None or later > when
+
+
+def test_the_calendar_ends() -> None:
+    assert retry_at(11, now=NOW, chance=0.5) is None
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(90, 90), (0.1, 2), (9e9, 3600)])
+def test_what_the_source_asks_for_is_honoured_up_to_an_hour(
+    asked: float, waited: float
+) -> None:
+    when = retry_at(1, now=NOW, chance=0.5, retry_after=asked)
+    assert when == NOW + waited * 1000
+
+
+def test_all_images_are_one_payload_and_every_other_file_its_own() -> None:
+    files = [
+        image(0),
+        image(1),
+        Placed(2, "audio", "/o/j_2.wav", 1, "ab", "audio/wav", label="vocals"),
+        Placed(3, "model3d", "/o/j_3.glb", 1, "ab", "model/gltf-binary", label="M"),
+        Placed(4, "text", "/o/j_4.txt", 1, "ab", "text/plain", text="hi"),
+        Placed(5, "download", "/o/j_5.json", 1, "ab", "x/y", label="D", companion=True),
+    ]
+    assert [payload["asset"] for payload in payloads(job(), files)] == [
+        {"kind": "image", "filePaths": ["/o/j_0.png", "/o/j_1.png"]},
+        {"kind": "audio", "filePath": "/o/j_2.wav"},
+        {"kind": "model3d", "filePath": "/o/j_3.glb", "label": "M"},
+        {"kind": "text", "text": "hi"},
+    ]
+
+
+def test_a_payload_says_what_was_asked_for_and_leaves_out_what_was_not() -> None:
+    (bare,) = payloads(job(), [image(0)])
+    assert bare == {
+        "kind": "media",
+        "asset": {"kind": "image", "filePaths": ["/o/j_0.png"]},
+        "jobId": "j",
+        "capability": "text_to_image",
+        "createdAt": NOW,
+    }
+    full = Job("j", "succeeded", "icon", None, "a fox", "1:1", (3, 4), completed_at=NOW)
+    (rich,) = payloads(full, [image(0)])
+    assert rich["prompt"] == "a fox"
+    assert rich["aspectRatio"] == "1:1"
+    assert rich["requestedSize"] == {"width": 3, "height": 4}
+
+
+def concluded(
+    *errors: FetchError, attempts: int = 0, recognised: bool = True
+) -> tuple[str, int, tuple[str, str] | None, bool]:
+    found = conclude(
+        Work(job(), "open", frozenset(), attempts),
+        recognised=recognised,
+        placed=[image(1)],
+        before=[image(0)],
+        errors=errors,
+        now=NOW,
+        chance=0.5,
+    )
+    return found.state, len(found.payloads), found.error, found.tell
+
+
+def test_a_whole_job_is_done_and_announced_with_all_its_files() -> None:
+    assert concluded() == ("done", 1, None, False)
+
+
+def test_an_output_that_may_still_come_keeps_the_job_open_and_unannounced() -> None:
+    error = FetchUnavailable("later")
+    assert concluded(error) == ("pending", 0, ("unavailable", "later"), False)
+
+
+def test_a_refused_output_is_final_and_what_there_is_is_announced() -> None:
+    assert concluded(OutputRefused("no")) == ("failed", 1, ("refused", "no"), True)
+
+
+def test_the_end_of_the_calendar_is_final_too() -> None:
+    error = FetchUnavailable("gone")
+    assert concluded(error, attempts=10)[:2] == ("failed", 1)
+
+
+def test_an_unrecognised_output_is_kept_announced_and_told() -> None:
+    state, announced, error, tell = concluded(recognised=False)
+    assert (state, announced, tell) == ("unrecognised", 1, True)
+    assert error is not None
+    assert error[0] == "unrecognised_output"
+
+
+def test_only_a_full_page_can_hide_anything() -> None:
+    rows = (job("a", ago=1), job("b", ago=5))
+    failed = (Job("f", "failed", error=JobError("x"), completed_at=NOW - 3),)
+    assert hidden_before(Snapshot("o", rows, failed)) is None
+    assert hidden_before(Snapshot("o", rows, failed, full=True)) == NOW - 3
