@@ -7,11 +7,9 @@ file, a command or a variable, never from a flag's value or the config file.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +29,6 @@ from materializer import address, quantity
 from materializer.errors import SettingsInvalid
 from materializer.origins import Given, gather
 
-_UNIX_SOCKET_BYTES = 103
 _MIB, _GIB = 2**20, 2**30
 
 
@@ -40,8 +37,6 @@ class Paths:
     """Where everything is, all absolute.
 
     Attributes:
-        socket: the Unix socket; in a short directory of its own under /tmp where the
-            state directory's path is longer than a socket's may be.
         logs: the directory of the rotated log.
     """
 
@@ -51,8 +46,6 @@ class Paths:
     gallery_db: Path
     materializer: Path
     lock: Path
-    endpoint: Path
-    socket: Path
     logs: Path
 
     @classmethod
@@ -66,19 +59,8 @@ class Paths:
             gallery_db=state / "media" / "gallery.db",
             materializer=own,
             lock=own / "daemon.lock",
-            endpoint=own / "endpoint.json",
-            socket=_socket(own / "materializer.sock"),
             logs=own / "logs",
         )
-
-
-def _socket(wanted: Path) -> Path:
-    path = os.fsencode(wanted)
-    if sys.platform == "win32" or len(path) <= _UNIX_SOCKET_BYTES:
-        return wanted
-    # Not the temporary directory, whose own path can be too long.
-    short = Path(f"/tmp/stella-materializer-{os.getuid()}")  # noqa: S108
-    return short / f"{hashlib.sha256(path).hexdigest()[:16]}.sock"
 
 
 def _path(value: object) -> Path:
@@ -86,7 +68,7 @@ def _path(value: object) -> Path:
         path = Path(str(value)).expanduser()
     except RuntimeError as error:
         raise ValueError("an absolute path, as no home directory is known") from error
-    if re.search(r"[\x00-\x1f]", str(path)):
+    if re.search(r"[\x00-\x1f]", str(path)) or not str(value):
         raise ValueError("a path without control characters")
     return Path(os.path.normpath(path.absolute()))
 
@@ -174,19 +156,6 @@ class Settings(_Keys):
     def paths(self) -> Paths:
         """Where everything is under the state directory."""
         return Paths.of(self.state_dir)
-
-    def require_convex_url(self) -> str:
-        """Return the deployment's URL.
-
-        Raises:
-            SettingsInvalid: none is set.
-        """
-        if self.convex_url is None:
-            raise SettingsInvalid(
-                "no Convex deployment is known: give --convex-url, set"
-                " STELLA_CONVEX_URL, or put convexUrl into the token file"
-            )
-        return self.convex_url
 
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:

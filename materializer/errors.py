@@ -18,6 +18,8 @@ MaterializerError
 ├─ GalleryUnusable        newer schema, or damaged                   cli: exit 2
 ├─ GatewayError           the gateway said no                        cli: exit 1
 ├─ PeerMisspoke           a line that is no request                  ipc: error, close
+├─ RpcError               a local request is refused (ipc.jsonlines) ipc: an answer
+│                                                                    cli: exit 1
 └─ DaemonUnreachable      no daemon answers                          cli: exit 1
 
 A class exists only where somebody catches it differently. Foreign exceptions are

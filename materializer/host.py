@@ -36,14 +36,13 @@ def prepare_directories(paths: Paths) -> None:
     """
     try:
         with contextlib.ExitStack() as undo:
-            for leaf in (paths.partial, paths.logs, paths.socket.parent):
+            for leaf in (paths.partial, paths.logs):
                 for directory in reversed((leaf, *leaf.parents)):
                     if _make(directory):
                         undo.callback(_unmake, directory)
             for directory in (paths.state, paths.outputs, paths.partial):
                 tempfile.TemporaryFile(dir=directory).close()
             private_directory(paths.materializer)
-            private_directory(paths.socket.parent)
             undo.pop_all()
     except OSError as error:
         raise SettingsInvalid(

@@ -209,6 +209,7 @@ class Snapshot:
         full: whether a query was answered with as many rows as it may hold, so that
             older ones can be hidden.
         unreadable: how many rows were left out because they had no identity.
+        absent: jobs that were asked for by id and do not exist.
     """
 
     owner: str
@@ -217,6 +218,7 @@ class Snapshot:
     backlog: bool = False
     full: bool = False
     unreadable: int = 0
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +298,7 @@ def _error(value: object) -> JobError | None:
         return JobError(value.strip())
     error = _mapping(value)
     message = _text(error.get("message")) or _text(error.get("error"))
-    if message is None:
-        return None
     code = error.get("code")
-    return JobError(message.strip(), str(code) if code is not None else None)
+    if message is None and code is None:
+        return None
+    return JobError((message or "").strip(), str(code) if code is not None else None)

@@ -33,7 +33,9 @@ class Shown:
     """How it went.
 
     Attributes:
-        shown: whether the desktop has taken the note.
+        shown: whether the desktop has taken the note: its service answers, and plyer
+            has handed the note over without an error. Whether `notify-send` itself
+            failed after that, plyer does not tell.
         channel: what was tried.
         reason: why it was not shown, in words.
     """
@@ -52,23 +54,22 @@ class Notifier:
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
-        self._thread: threading.Thread | None = None
+        self._hanging: threading.Thread | None = None
 
     async def show(self, note: Note) -> Shown:
         """Show a note; takes 3 s at most once it is its turn, and never raises."""
         async with self._turn:
-            if self._thread is not None and self._thread.is_alive():
+            if self._hanging is not None and self._hanging.is_alive():
                 return Shown(False, "plyer", "the last notification still hangs")
             done: asyncio.Future[Shown] = asyncio.get_running_loop().create_future()
             # Not of the executor: a thread that hangs there would hold up our end.
-            self._thread = threading.Thread(
-                target=_work, args=(note, done), name="notify", daemon=True
-            )
-            self._thread.start()
+            thread = threading.Thread(target=_work, args=(note, done), daemon=True)
+            thread.start()
             try:
                 async with asyncio.timeout(_PATIENCE):
                     return await done
             except TimeoutError:
+                self._hanging = thread
                 return Shown(False, "plyer", f"no answer in {_PATIENCE:g} seconds")
 
 

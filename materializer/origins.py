@@ -144,6 +144,10 @@ def _entries(key: str, given: Given) -> dict[str, Given]:
         table = given.value
     else:
         parts = [entry.partition("=") for entry in str(given.value).split(",")]
+        if not all(equals for _, equals, _ in parts):
+            raise SettingsInvalid(
+                f"{given.origin} should be like image=20MiB,audio=1GiB"
+            )
         table = {name.strip(): value for name, _, value in parts}
     return {
         f"{key}.{name}": Given(f"{given.origin}: {name}", value)
@@ -154,8 +158,8 @@ def _entries(key: str, given: Given) -> dict[str, Given]:
 def _refuse_unknown(what: str, names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean {near[0]}?" if near else "see the README for all"
             if "token" in name.lower():
-                hint = "a token is never kept there"
+                hint = "name the file that holds the token with STELLA_MEDIA_TOKEN_FILE"
             raise SettingsInvalid(f"{name!r} is no {what}; {hint}")

@@ -71,8 +71,9 @@ class Pipeline:
         self._on_announced = on_announced
         self._on_failed = on_failed
         self._wanted: tuple[Account, Snapshot] | None = None
+        self._looked = False
         self._wake = asyncio.Event()
-        self._settled = asyncio.Condition()
+        self._bell = asyncio.Event()
         self._slots = asyncio.Semaphore(settings.max_concurrent_downloads)
         self.in_flight: set[tuple[str, str]] = set()
         self.disk_trouble: str | None = None
@@ -80,6 +81,7 @@ class Pipeline:
     def offer(self, account: Account, snapshot: Snapshot) -> None:
         """Take what the feed says now in place of what it said before."""
         self._wanted = (account, snapshot)
+        self._looked = False
         self._wake.set()
 
     async def run(self) -> None:
@@ -87,7 +89,10 @@ class Pipeline:
         async with asyncio.TaskGroup() as workers:
             while True:
                 self._wake.clear()
-                due = await self._look(workers)
+                offered, due = self._wanted, await self._look(workers)
+                if offered is not None and offered is self._wanted:
+                    self._looked = True
+                    self._ring()
                 try:
                     async with asyncio.timeout(_until(due)):
                         await self._wake.wait()
@@ -96,9 +101,34 @@ class Pipeline:
 
     async def settled(self, owner: str, job_id: str) -> None:
         """Return when the job is in the ledger and no longer pending."""
-        async with self._settled:
-            while await self._is_open(owner, job_id):
-                await self._settled.wait()
+        while True:
+            bell = self._bell
+            if not await self._is_open(owner, job_id):
+                return
+            await bell.wait()
+
+    async def caught_up(self, owner: str) -> None:
+        """Return when everything that was offered last has settled."""
+        while True:
+            bell = self._bell
+            if self._looked and not await self._count_open(owner):
+                return
+            await bell.wait()
+
+    async def tried(self) -> None:
+        """Return when everything that is due now has been tried once.
+
+        Raises:
+            DiskTrouble: the disk cannot take it.
+        """
+        while not self._looked or self.in_flight:
+            if self.disk_trouble is not None:
+                raise DiskTrouble(self.disk_trouble)
+            await self._bell.wait()
+
+    async def _count_open(self, owner: str) -> int:
+        counts = await self._gallery.read(items.counts, owner)
+        return counts.get("pending", 0)
 
     async def _is_open(self, owner: str, job_id: str) -> bool:
         known = await self._gallery.read(ledger.known, owner, [job_id])
@@ -137,7 +167,7 @@ class Pipeline:
             )
         for job in failed:
             self._tell(job, "failed", job.error.message if job.error else None)
-        await self._notify_settled()
+        self._ring()
         self._on_failed()
 
     async def _start(
@@ -172,6 +202,7 @@ class Pipeline:
         finally:
             self.in_flight.discard((account.owner, work.job.job_id))
             self._wake.set()
+            self._ring()
 
     async def _materialize(self, account: Account, work: Work, stem: str) -> None:
         promised = outputs.extract(work.job.output)
@@ -215,7 +246,7 @@ class Pipeline:
             self._on_announced()
         if settlement.tell:
             self._on_failed()
-        await self._notify_settled()
+        self._ring()
 
     async def _output(self, job: Job, output: Output, stem: str) -> Placed:
         """Fetch one output and put it in its place.
@@ -297,10 +328,12 @@ class Pipeline:
         if self.disk_trouble is None:
             log.error("%s", error)
         self.disk_trouble = str(error)
+        self._ring()
 
-    async def _notify_settled(self) -> None:
-        async with self._settled:
-            self._settled.notify_all()
+    def _ring(self) -> None:
+        """Let everybody who waits for a change look again."""
+        self._bell.set()
+        self._bell = asyncio.Event()
 
 
 def _text(output: Output) -> str | None:

@@ -83,13 +83,20 @@ def failed(job: Job) -> Note:
     return Note(_failure_title(job), _why(job.error))
 
 
-def not_saved(job: Job, saved: int, wanted: int, reason: str) -> Note:
-    """Word a succeeded job of whose `wanted` outputs only `saved` could be kept."""
+def too_slow(job: Job) -> str:
+    """Word that nobody waited any longer for a job."""
+    medium = _MEDIA.get(job.capability)
+    what = _DEEDS.get(job.capability) or (
+        f"{medium} generation" if medium else "Generation"
+    )
+    return f"{what} took too long"
+
+
+def not_saved(job: Job, saved: int, reason: str) -> Note:
+    """Word a succeeded job of whose outputs only `saved`, or none, could be kept."""
     medium = _MEDIA.get(job.capability) or _DEEDS.get(job.capability, "Result")
-    if saved == 0:
-        return Note(f"{medium} could not be saved", shown(reason))
-    missing = f"{wanted - saved} of {wanted} files could not be saved"
-    return Note(f"{medium} was saved only in part", f"{missing}: {shown(reason)}")
+    how = "was saved only in part" if saved else "could not be saved"
+    return Note(f"{medium} {how}", shown(reason))
 
 
 def unrecognised(job: Job, file_name: str) -> Note:

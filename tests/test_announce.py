@@ -1,45 +1,36 @@
+from __future__ import annotations
+
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from materializer.announce import Announcer
-from materializer.model import DisplayUpdate
+from materializer.gallery import Gallery, outbox
 
 SOON = 10.0
 
 
 class Outbox:
-    """The gallery's part in it, in memory."""
+    """A real gallery, to which announcements are added."""
 
-    def __init__(self, count: int = 0) -> None:
-        self.rows: list[tuple[str, DisplayUpdate]] = []
-        self.cursors: dict[str, int] = {}
-        self.last_owner = "a"
-        self.reads = 0
+    def __init__(self, gallery: Gallery) -> None:
+        self.gallery = gallery
+
+    async def add(self, count: int = 1, owner: str = "a") -> None:
         for _ in range(count):
-            self.add()
+            seq = await self.gallery.read(outbox.newest) + 1
+            payload = {"jobId": f"j{seq}"}
+            await self.gallery.write(outbox.append, owner, "open", payload)
 
-    def add(self, owner: str = "a") -> None:
-        seq = len(self.rows) + 1
-        self.rows.append((owner, DisplayUpdate(seq, "open", {"jobId": f"j{seq}"})))
 
-    async def updates_after(
-        self, owner: str | None, after: int, limit: int
-    ) -> list[DisplayUpdate]:
-        self.reads += 1
-        await asyncio.sleep(0)
-        wanted = owner or self.last_owner
-        rows = [row for of, row in self.rows if of == wanted and row.seq > after]
-        return rows[:limit]
-
-    async def newest_seq(self) -> int:
-        return len(self.rows)
-
-    async def acknowledged(self, consumer: str) -> int | None:
-        return self.cursors.get(consumer)
-
-    async def acknowledge(self, consumer: str, seq: int) -> int:
-        self.cursors[consumer] = max(seq, self.cursors.get(consumer, 0))
-        return self.cursors[consumer]
+@pytest.fixture
+async def box(tmp_path: Path) -> AsyncIterator[Outbox]:
+    gallery = Gallery.open(tmp_path / "gallery.db", tmp_path)
+    yield Outbox(gallery)
+    await gallery.close()
 
 
 class Ear:
@@ -60,14 +51,17 @@ def owner_a() -> str:
     return "a"
 
 
-async def test_what_came_before_is_replayed_and_what_comes_after_is_live() -> None:
-    outbox, ear = Outbox(2), Ear()
-    announcer = Announcer(outbox, owner_a)
+async def test_what_came_before_is_replayed_and_what_comes_after_is_live(
+    box: Outbox,
+) -> None:
+    ear = Ear()
+    await box.add(2)
+    announcer = Announcer(box.gallery, owner_a)
     async with asyncio.TaskGroup() as tasks:
         subscription = await announcer.subscribe("app", 0)
         telling = tasks.create_task(subscription.run(ear))
         heard = await ear.next(2)
-        outbox.add()
+        await box.add()
         announcer.wake()
         heard += await ear.next(1)
         telling.cancel()
@@ -79,30 +73,36 @@ async def test_what_came_before_is_replayed_and_what_comes_after_is_live() -> No
     ]
 
 
-async def test_what_is_committed_between_subscribing_and_telling_is_live() -> None:
-    outbox, ear = Outbox(1), Ear()
+async def test_what_is_committed_between_subscribing_and_telling_is_live(
+    box: Outbox,
+) -> None:
+    ear = Ear()
+    await box.add(1)
     async with asyncio.TaskGroup() as tasks:
-        subscription = await Announcer(outbox, owner_a).subscribe("app", 0)
-        outbox.add()
+        subscription = await Announcer(box.gallery, owner_a).subscribe("app", 0)
+        await box.add()
         telling = tasks.create_task(subscription.run(ear))
         heard = await ear.next(2)
         telling.cancel()
     assert [update["replay"] for update in heard] == [True, False]
 
 
-async def test_a_consumer_goes_on_where_it_has_acknowledged() -> None:
-    outbox = Outbox(5)
-    await outbox.acknowledge("app", 3)
-    announcer = Announcer(outbox, owner_a)
+async def test_a_consumer_goes_on_where_it_has_acknowledged(box: Outbox) -> None:
+    await box.add(5)
+    announcer = Announcer(box.gallery, owner_a)
+    assert await announcer.acknowledge("app", 3) == 3
     assert (await announcer.subscribe("app", None)).cursor == 3
     assert (await announcer.subscribe("app", 1)).cursor == 1
 
 
-async def test_a_new_consumer_starts_at_the_newest_and_misses_nothing_after() -> None:
-    outbox, ear = Outbox(5), Ear()
-    announcer = Announcer(outbox, owner_a)
+async def test_a_new_consumer_starts_at_the_newest_and_misses_nothing_after(
+    box: Outbox,
+) -> None:
+    ear = Ear()
+    await box.add(5)
+    announcer = Announcer(box.gallery, owner_a)
     assert (await announcer.subscribe("app", None)).cursor == 5
-    outbox.add()
+    await box.add()
     again = await announcer.subscribe("app", None)
     assert again.cursor == 5
     async with asyncio.TaskGroup() as tasks:
@@ -111,19 +111,19 @@ async def test_a_new_consumer_starts_at_the_newest_and_misses_nothing_after() ->
         telling.cancel()
 
 
-async def test_many_pages_arrive_in_order_without_a_wake_up() -> None:
-    outbox, ear = Outbox(64 * 3), Ear()
+async def test_many_pages_arrive_in_order_without_a_wake_up(box: Outbox) -> None:
+    ear = Ear()
+    await box.add(64 * 3)
     async with asyncio.TaskGroup() as tasks:
-        subscription = await Announcer(outbox, owner_a).subscribe("app", 0)
+        subscription = await Announcer(box.gallery, owner_a).subscribe("app", 0)
         telling = tasks.create_task(subscription.run(ear))
         heard = await ear.next(64 * 3)
         telling.cancel()
     assert [update["seq"] for update in heard] == list(range(1, 64 * 3 + 1))
 
 
-async def test_wake_ups_that_coalesce_lose_nothing() -> None:
-    outbox = Outbox()
-    announcer = Announcer(outbox, owner_a)
+async def test_wake_ups_that_coalesce_lose_nothing(box: Outbox) -> None:
+    announcer = Announcer(box.gallery, owner_a)
     heard = []
     all_heard = asyncio.Event()
 
@@ -138,7 +138,7 @@ async def test_wake_ups_that_coalesce_lose_nothing() -> None:
         subscription = await announcer.subscribe("app", 0)
         telling = tasks.create_task(subscription.run(slow))
         for n in range(300):
-            outbox.add()
+            await box.add()
             announcer.wake()
             if n % 7 == 0:
                 await asyncio.sleep(0)
@@ -148,7 +148,7 @@ async def test_wake_ups_that_coalesce_lose_nothing() -> None:
     assert heard == list(range(1, 301))
 
 
-async def test_the_next_update_waits_until_the_last_one_is_taken() -> None:
+async def test_the_next_update_waits_until_the_last_one_is_taken(box: Outbox) -> None:
     taken, offered = asyncio.Semaphore(0), Ear()
 
     async def reluctant(update: dict[str, Any]) -> None:
@@ -156,7 +156,8 @@ async def test_the_next_update_waits_until_the_last_one_is_taken() -> None:
         await taken.acquire()
 
     async with asyncio.TaskGroup() as tasks:
-        subscription = await Announcer(Outbox(3), owner_a).subscribe("app", 0)
+        await box.add(3)
+        subscription = await Announcer(box.gallery, owner_a).subscribe("app", 0)
         telling = tasks.create_task(subscription.run(reluctant))
         for seq in (1, 2, 3):
             assert [update["seq"] for update in await offered.next(1)] == [seq]
@@ -166,9 +167,10 @@ async def test_the_next_update_waits_until_the_last_one_is_taken() -> None:
         telling.cancel()
 
 
-async def test_several_consumers_each_hear_everything() -> None:
-    outbox, ears = Outbox(1), [Ear() for _ in range(3)]
-    announcer = Announcer(outbox, owner_a)
+async def test_several_consumers_each_hear_everything(box: Outbox) -> None:
+    ears = [Ear() for _ in range(3)]
+    await box.add()
+    announcer = Announcer(box.gallery, owner_a)
     async with asyncio.TaskGroup() as tasks:
         telling = [
             tasks.create_task((await announcer.subscribe(f"c{n}", 0)).run(ear))
@@ -176,19 +178,23 @@ async def test_several_consumers_each_hear_everything() -> None:
         ]
         for ear in ears:
             await ear.next(1)
-        outbox.add()
+        await box.add()
         announcer.wake()
         for ear in ears:
             assert [update["seq"] for update in await ear.next(1)] == [2]
         for task in telling:
             task.cancel()
+    assert announcer._bells == set()
 
 
-async def test_updates_of_another_owner_are_not_told_once_it_has_changed() -> None:
-    outbox, ear = Outbox(2), Ear()
-    outbox.add("b")
+async def test_updates_of_another_owner_are_not_told_once_it_has_changed(
+    box: Outbox,
+) -> None:
+    ear = Ear()
+    await box.add(2)
+    await box.add(owner="b")
     owner = "a"
-    announcer = Announcer(outbox, lambda: owner)
+    announcer = Announcer(box.gallery, lambda: owner)
 
     async def switch(update: dict[str, Any]) -> None:
         nonlocal owner
@@ -198,20 +204,62 @@ async def test_updates_of_another_owner_are_not_told_once_it_has_changed() -> No
     async with asyncio.TaskGroup() as tasks:
         subscription = await announcer.subscribe("app", 0)
         telling = tasks.create_task(subscription.run(switch))
-        assert [update["seq"] for update in await ear.next(2)] == [1, 3]
-        outbox.add("a")
-        outbox.add("b")
+        assert [update["seq"] for update in await ear.next(1)] == [1]
+        while await box.gallery.read(outbox.acknowledged, "app", "b") is None:
+            await asyncio.sleep(0)
+        await box.add(owner="a")
+        await box.add(owner="b")
         announcer.wake()
         assert [update["seq"] for update in await ear.next(1)] == [5]
         telling.cancel()
 
 
-async def test_idle_means_idle() -> None:
-    outbox, ear = Outbox(1), Ear()
+async def test_going_back_to_an_account_tells_what_it_has_not_acknowledged(
+    box: Outbox,
+) -> None:
+    owner, ear = "a", Ear()
+    announcer = Announcer(box.gallery, lambda: owner)
     async with asyncio.TaskGroup() as tasks:
-        subscription = await Announcer(outbox, owner_a).subscribe("app", 0)
+        subscription = await announcer.subscribe("app", 0)
         telling = tasks.create_task(subscription.run(ear))
+        await box.add()
+        announcer.wake()
+        await ear.next(1)
+        owner = "b"
+        await announcer.subscribe("app", None)
+        await box.add(owner="a")
+        await box.add(owner="b")
+        announcer.wake()
+        assert [update["seq"] for update in await ear.next(1)] == [3]
+        await announcer.acknowledge("app", 3)
+        owner = "a"
+        await announcer.acknowledge("app", 1)
+        announcer.wake()
+        assert [update["seq"] for update in await ear.next(1)] == [2]
+        telling.cancel()
+
+
+async def test_idle_means_idle(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[object] = []
+    read = box.gallery.read
+
+    async def counting(*args: Any) -> Any:
+        reads.append(args[0])
+        return await read(*args)
+
+    ear = Ear()
+    await box.add()
+    announcer = Announcer(box.gallery, owner_a)
+    async with asyncio.TaskGroup() as tasks:
+        subscription = await announcer.subscribe("app", 0)
+        monkeypatch.setattr(box.gallery, "read", counting)
+        telling = tasks.create_task(subscription.run(ear))
+        await ear.next(1)
+        monkeypatch.undo()
+        await box.add()
+        monkeypatch.setattr(box.gallery, "read", counting)
+        announcer.wake()
         await ear.next(1)
         await asyncio.sleep(0.05)
         telling.cancel()
-    assert outbox.reads == 1
+    assert reads == [outbox.after, outbox.after]

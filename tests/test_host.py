@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import signal
 import stat
@@ -56,13 +57,18 @@ print("left")
 posix = pytest.mark.skipif("sys.platform == 'win32'", reason="POSIX only")
 
 
-def start(code: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def heard(process: subprocess.Popen[str]) -> str:
@@ -79,10 +85,23 @@ def lock(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def holder(lock: Path) -> Iterator[subprocess.Popen[str]]:
-    with start(HOLD, str(lock)) as process:
+    with started(HOLD, str(lock)) as process:
         assert heard(process) == "held"
         yield process
-        process.kill()
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """Be somebody whom the modes of files bind, with a directory to write to."""
+    me = os.geteuid()
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        if me == 0:
+            os.seteuid(65534)
+        try:
+            yield Path(place)
+        finally:
+            os.seteuid(me)
 
 
 def test_the_second_instance_is_told_who_the_first_is(
@@ -113,7 +132,7 @@ def test_the_lock_ends_with_the_block_and_its_file_stays(lock: Path) -> None:
         pass
 
     assert lock.read_text() == ""
-    with start(HOLD, str(lock)) as process:
+    with started(HOLD, str(lock)) as process:
         assert heard(process) == "held"
         process.communicate(timeout=10)
 
@@ -143,7 +162,7 @@ def test_a_lock_that_cannot_be_made_is_a_setting_to_change(tmp_path: Path) -> No
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_first_signal_stops_and_a_second_kills(number: signal.Signals) -> None:
-    with start(STOP, "stuck") as process:
+    with started(STOP, "stuck") as process:
         assert heard(process) == "ready"
         process.send_signal(number)
         assert heard(process) == "stopping"
@@ -154,7 +173,7 @@ def test_a_first_signal_stops_and_a_second_kills(number: signal.Signals) -> None
 
 @posix
 def test_one_signal_alone_ends_well() -> None:
-    with start(STOP) as process:
+    with started(STOP) as process:
         assert heard(process) == "ready"
         process.send_signal(signal.SIGTERM)
 
@@ -171,7 +190,7 @@ async def test_the_handlers_of_before_come_back() -> None:
 
 
 def test_the_end_of_input_stops() -> None:
-    with start(PARENT.format(wait="await stop.wait()")) as process:
+    with started(PARENT.format(wait="await stop.wait()")) as process:
         assert heard(process) == "ready"
         assert process.stdin is not None
         process.stdin.write("not the end\n")
@@ -185,7 +204,7 @@ def test_the_end_of_input_stops() -> None:
 
 
 def test_open_input_does_not_hold_up_the_exit() -> None:
-    with start(PARENT.format(wait="pass")) as process:
+    with started(PARENT.format(wait="pass")) as process:
         assert heard(process) == "ready"
         assert heard(process) == "left"
         assert process.wait(10) == 0
@@ -216,6 +235,17 @@ def test_directories_are_made_for_this_user_alone(tmp_path: Path) -> None:
 
 
 @posix
+def test_a_daemon_keeps_no_secrets_where_others_may_write(tmp_path: Path) -> None:
+    paths = Paths.of(tmp_path / "state")
+    paths.materializer.mkdir(parents=True)
+    paths.materializer.chmod(0o777)
+
+    with pytest.raises(SettingsInvalid, match="can be changed by other users"):
+        prepare_directories(paths)
+    assert not paths.outputs.exists()
+
+
+@posix
 def test_directories_that_were_there_keep_their_mode(tmp_path: Path) -> None:
     paths = Paths.of(tmp_path / "state")
     paths.outputs.mkdir(parents=True)
@@ -238,20 +268,13 @@ def test_a_file_in_the_way_leaves_nothing_half_made(tmp_path: Path, taken: str) 
 
 
 @posix
-def test_a_directory_without_leave_to_write_is_refused() -> None:
-    with tempfile.TemporaryDirectory() as place:
-        state = Path(place) / "state"
-        state.mkdir(0o555)
-        Path(place).chmod(0o755)
-        me = os.geteuid()
-        if me == 0:
-            os.seteuid(65534)
-        try:
-            with pytest.raises(SettingsInvalid, match="Permission denied"):
-                prepare_directories(Paths.of(state))
-        finally:
-            os.seteuid(me)
-        assert list(state.iterdir()) == []
+def test_a_directory_without_leave_to_write_is_refused(unprivileged: Path) -> None:
+    paths = Paths.of(unprivileged / "state")
+    prepare_directories(paths)
+    paths.outputs.chmod(0o555)
+
+    with pytest.raises(SettingsInvalid, match=r"Permission denied .*outputs.*--state"):
+        prepare_directories(paths)
 
 
 @posix

@@ -85,6 +85,7 @@ def test_no_secret_gets_into_the_log(
     assert told.count("https://files.example.test") >= 5
     assert "[token]" in told
     assert "ConnectionError" in told
+    assert "UserWarning" in told
     assert "RuntimeError while formatting" in told
 
 

@@ -72,7 +72,8 @@ def test_a_job_finished_at_its_latest_time(row: dict[str, int], finished: int) -
         (" boom ", JobError("boom")),
         ({"message": "m", "code": "C"}, JobError("m", "C")),
         ({"error": "e", "code": 42.0}, JobError("e", "42.0")),
-        ({"code": "only"}, None),
+        ({"code": "only"}, JobError("", "only")),
+        ({}, None),
     ],
 )
 def test_an_error_is_read_as_it_came(error: object, read: JobError | None) -> None:

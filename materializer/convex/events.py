@@ -1,9 +1,12 @@
-"""What can happen to a session, and what it can want done."""
+"""What can happen to a session, and what it can want done.
+
+Tokens and results, which hold links, are not shown by `repr`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from materializer.convex.queries import Result, Wanted
@@ -46,7 +49,7 @@ class Opened:
 class Received:
     """A message came in."""
 
-    message: str | bytes
+    message: str | bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class Connect:
 class Send:
     """Send a message on it."""
 
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ class Deliver:
     """
 
     owner: str
-    results: Mapping[str, Result]
+    results: Mapping[str, Result] = field(repr=False)
     first: bool
 
 

@@ -1,7 +1,7 @@
 """Convex sync messages: what the server says, as a closed union of values.
 
 A timestamp is an unsigned 64-bit integer, written as the base64 of its eight
-little-endian bytes.
+little-endian bytes. Values, which hold links, are not shown by `repr`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from materializer.convex.values import Value, decode
@@ -45,8 +45,8 @@ class QueryFailure:
         data: what a ConvexError carried, else None.
     """
 
-    message: str
-    data: Value = None
+    message: str = field(repr=False)
+    data: Value = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class QueryUpdated:
     """A query has a new value."""
 
     query_id: int
-    value: Value
+    value: Value = field(repr=False)
     journal: str | None = None
 
 
@@ -90,7 +90,7 @@ class Transition:
 class TransitionChunk:
     """A piece of the text of a Transition that is too large for one message."""
 
-    chunk: str
+    chunk: str = field(repr=False)
     part_number: int
     total_parts: int
     transition_id: str
@@ -108,9 +108,9 @@ class Response:
 
     request_id: int
     success: bool
-    result: Value
+    result: Value = field(repr=False)
     ts: int | None = None
-    data: Value = None
+    data: Value = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

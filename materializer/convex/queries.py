@@ -22,7 +22,7 @@ RETRY = 30.0
 RETRY_CAP = 600.0
 
 Wanted: TypeAlias = Mapping[str, tuple[str, Mapping[str, object]]]
-Result: TypeAlias = Value | QueryFailure
+Result: TypeAlias = "Value | QueryFailure"
 
 
 @dataclass(slots=True)

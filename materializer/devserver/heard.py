@@ -88,7 +88,7 @@ def parse(text: str) -> Message:
     """Read one message; unknown fields are ignored.
 
     Raises:
-        ValueError: it is none. The words name the field, never what was in it.
+        ValueError: it is none. Of what was in it the words show at most its type.
     """
     try:
         return _MESSAGE.validate_json(text)

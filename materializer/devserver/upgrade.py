@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from materializer.devserver.deployment import Deployment
 
 PING_AFTER = 15.0
-_FRAME_PING_EVERY = 5.0
+FRAME_PING_EVERY = 5.0
 _OPEN_TIMEOUT = 10.0
+# Short, so that a client which does not answer a Close cannot hold up the end.
 _CLOSE_TIMEOUT = 0.3
 _MAX_MESSAGE = 64 * 2**20
 _PATH = re.compile(r"/api/(?:([^/?]+)/)?sync(?:\?.*)?")
@@ -57,7 +58,7 @@ class SyncSocket(ServerConnection):
         super().__init__(
             ServerProtocol(max_size=_MAX_MESSAGE),
             cast("Server", _Listener(is_serving)),
-            ping_interval=_FRAME_PING_EVERY,
+            ping_interval=FRAME_PING_EVERY,
             close_timeout=_CLOSE_TIMEOUT,
         )
         self._turn = asyncio.Lock()

@@ -72,7 +72,12 @@ CREATE TABLE outbox (
   action TEXT NOT NULL,
   payload TEXT NOT NULL
 );
-CREATE TABLE consumers (name TEXT PRIMARY KEY, seq INTEGER NOT NULL);
+CREATE TABLE consumers (
+  name TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY (name, owner)
+);
 CREATE TABLE cursors (
   deployment TEXT NOT NULL,
   owner TEXT NOT NULL,

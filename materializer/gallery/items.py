@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from materializer.model import GalleryItem, Job, JobError, JobRecord, Placed
 
@@ -34,6 +35,14 @@ class Page:
     items: tuple[GalleryItem, ...]
     next_cursor: str | None
     total: int
+
+    def wire(self) -> dict[str, Any]:
+        """Return the page as JSON for clients."""
+        return {
+            "items": [item.wire() for item in self.items],
+            "nextCursor": self.next_cursor,
+            "total": self.total,
+        }
 
 
 def add(db: sqlite3.Connection, owner: str, job: Job, placed: Placed, now: int) -> None:

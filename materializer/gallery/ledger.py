@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from materializer import naming
@@ -13,6 +13,7 @@ from materializer.model import Account, DisplayUpdate, Job, Settlement
 from materializer.plan import OVERLAP_MS, Known, Work
 
 Query = Literal["succeeded", "failed"]
+QUERIES: tuple[Query, ...] = ("succeeded", "failed")
 
 
 def known(
@@ -127,6 +128,39 @@ def since(db: sqlite3.Connection, account: Account, query: Query, *, first: int)
         (account.deployment, account.owner, query, first),
     ).fetchone()
     return int(row["since"])
+
+
+def cursor(db: sqlite3.Connection, account: Account) -> int | None:
+    """Return the earlier of an account's cursors, in ms, or None before the first."""
+    (earliest,) = db.execute(
+        "SELECT min(since) FROM cursors WHERE deployment = ? AND owner = ?",
+        (account.deployment, account.owner),
+    ).fetchone()
+    return None if earliest is None else int(earliest)
+
+
+def open_jobs(db: sqlite3.Connection, account: Account) -> list[str]:
+    """Return the jobs that have not settled yet."""
+    rows = db.execute(
+        "SELECT job_id FROM jobs"
+        " WHERE owner = ? AND deployment = ? AND state = 'pending'",
+        (account.owner, account.deployment),
+    )
+    return [row["job_id"] for row in rows]
+
+
+def settled_below(
+    db: sqlite3.Connection, account: Account, job_ids: Collection[str]
+) -> int:
+    """Return how many of these succeeded jobs lie below the cursor by now."""
+    (count,) = db.execute(
+        "SELECT count(*) FROM jobs j JOIN cursors c USING (owner, deployment)"
+        " WHERE j.owner = ? AND j.deployment = ? AND c.query = 'succeeded'"
+        " AND j.finished_at < c.since"
+        " AND j.job_id IN (SELECT value FROM json_each(?))",
+        (account.owner, account.deployment, json.dumps(list(job_ids))),
+    ).fetchone()
+    return int(count)
 
 
 def last_owner(db: sqlite3.Connection) -> str | None:

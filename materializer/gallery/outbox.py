@@ -37,21 +37,31 @@ def newest(db: sqlite3.Connection) -> int:
     return int(seq)
 
 
-def acknowledged(db: sqlite3.Connection, consumer: str) -> int | None:
-    """Return how far a consumer has acknowledged, or None when it never did."""
-    row = db.execute("SELECT seq FROM consumers WHERE name = ?", (consumer,)).fetchone()
+def acknowledged(
+    db: sqlite3.Connection, consumer: str, owner: str | None
+) -> int | None:
+    """Return how far a consumer has acknowledged; None when it never did.
+
+    It is kept for each account, so that switching between two skips nothing of either.
+    """
+    row = db.execute(
+        "SELECT seq FROM consumers WHERE name = ? AND owner = ?",
+        (consumer, owner or ""),
+    ).fetchone()
     return int(row["seq"]) if row else None
 
 
-def acknowledge(db: sqlite3.Connection, consumer: str, seq: int) -> int:
+def acknowledge(
+    db: sqlite3.Connection, consumer: str, owner: str | None, seq: int
+) -> int:
     """Move a consumer's cursor forward and return it; an older `seq` changes nothing.
 
     It never passes the newest announcement.
     """
     row = db.execute(
-        "INSERT INTO consumers VALUES (?, ?)"
+        "INSERT INTO consumers VALUES (?, ?, ?)"
         " ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq) RETURNING seq",
-        (consumer, min(seq, newest(db))),
+        (consumer, owner or "", min(seq, newest(db))),
     ).fetchone()
     return int(row["seq"])
 

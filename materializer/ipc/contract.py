@@ -7,7 +7,7 @@ known must have its type.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
@@ -16,6 +16,7 @@ from materializer.ipc.jsonlines import INVALID_PARAMS, RpcError
 from materializer.model import Kind
 
 Topic = Literal["job", "download", "feed", "auth", "notification", "gallery"]
+TOPICS: frozenset[Topic] = frozenset(get_args(Topic))
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 # JavaScript's integers end here, and so do the rows of any database.
 Seq = Annotated[int, Field(ge=0, lt=2**53)]
@@ -113,7 +114,7 @@ def reader(model: type[P]) -> Callable[[object], P]:
         try:
             return model.model_validate({} if sent is None else sent)
         except ValidationError as error:
-            fault = error.errors(include_input=False, include_url=False)[0]
+            fault = error.errors()[0]
             where = ".".join(str(step) for step in fault["loc"]) or "params"
             raise RpcError(INVALID_PARAMS, f"{where}: {fault['msg']}") from None
 

@@ -103,15 +103,22 @@ def vacate(state: Path, path: Path) -> None:
 
 
 def publish(state: Path, endpoint: Endpoint) -> None:
-    """Write `endpoint.json`, all of it or nothing of it, for our eyes only."""
+    """Write `endpoint.json`, all of it or nothing of it, for our eyes only.
+
+    Raises:
+        SettingsInvalid: it cannot be written.
+    """
     path = endpoint_file(state)
     _make_private(path.parent)
     draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with os.fdopen(os.open(draft, flags, 0o600), "w", encoding="utf-8") as file:
-        json.dump(endpoint.wire(), file)
-    draft.replace(path)
+    try:
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, flags, 0o600), "w", encoding="utf-8") as file:
+            json.dump(endpoint.wire(), file)
+        draft.replace(path)
+    except OSError as error:
+        raise SettingsInvalid(f"{path} cannot be written: {error}") from error
 
 
 def withdraw(state: Path) -> None:
@@ -163,14 +170,17 @@ def _digest(state: Path) -> str:
 
 
 def _make_private(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if sys.platform == "win32":
-        return
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise SettingsInvalid(f"{directory} is no directory of yours")
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        directory.chmod(0o700)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = directory.lstat()
+        if sys.platform == "win32":
+            return
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise SettingsInvalid(f"{directory} is no directory of yours")
+        if stat.S_IMODE(found.st_mode) != 0o700:
+            directory.chmod(0o700)
+    except OSError as error:
+        raise SettingsInvalid(f"{directory} cannot be made: {error}") from error
 
 
 def _only_ours(found: os.stat_result) -> bool:

@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 import trimesh
-from need import need
 from PIL import Image
 
 from materializer.devserver import media
 from materializer.devserver.media import Made
+from need import need
 
 
 def frames(made: Made) -> list[av.VideoFrame]:

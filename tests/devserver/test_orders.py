@@ -63,8 +63,10 @@ def test_a_prompt_is_required_where_nothing_else_says_what_to_make(
     [
         (
             {},
-            "A valid http(s) sourceUrl or source.base64 input is required for this "
-            "capability",
+            (
+                "A valid http(s) sourceUrl or source.base64 input is required for "
+                "this capability"
+            ),
         ),
         ({"sourceUrl": "nope"}, "sourceUrl must be a valid http(s) URL or data URI"),
         ({"source": "file:///x"}, "source must be a valid http(s) URL or data URI"),

@@ -24,19 +24,29 @@ async def test_a_reader_gets_what_comes_after_in_order_a_page_at_a_time(
 
 
 async def test_a_consumers_cursor_only_goes_forward(gallery: Gallery) -> None:
-    assert await gallery.read(outbox.acknowledged, "app") is None
+    assert await gallery.read(outbox.acknowledged, "app", "me") is None
     for _ in range(3):
         await gallery.write(outbox.append, "me", "open", {})
-    assert await gallery.write(outbox.acknowledge, "app", 2) == 2
-    assert await gallery.write(outbox.acknowledge, "app", 1) == 2
-    assert await gallery.read(outbox.acknowledged, "app") == 2
+    assert await gallery.write(outbox.acknowledge, "app", "me", 2) == 2
+    assert await gallery.write(outbox.acknowledge, "app", "me", 1) == 2
+    assert await gallery.read(outbox.acknowledged, "app", "me") == 2
+
+
+async def test_a_consumer_has_a_cursor_for_each_account(gallery: Gallery) -> None:
+    for _ in range(3):
+        await gallery.write(outbox.append, "me", "open", {})
+    await gallery.write(outbox.acknowledge, "app", "you", 3)
+    await gallery.write(outbox.acknowledge, "app", None, 1)
+    assert await gallery.read(outbox.acknowledged, "app", "me") is None
+    assert await gallery.read(outbox.acknowledged, "app", "you") == 3
+    assert await gallery.read(outbox.acknowledged, "app", None) == 1
 
 
 async def test_a_consumer_cannot_acknowledge_what_was_never_announced(
     gallery: Gallery,
 ) -> None:
     await gallery.write(outbox.append, "me", "open", {})
-    assert await gallery.write(outbox.acknowledge, "app", 99) == 1
+    assert await gallery.write(outbox.acknowledge, "app", "me", 99) == 1
 
 
 async def test_the_newest_number_is_known(gallery: Gallery) -> None:

@@ -97,6 +97,7 @@ async def test_a_call_that_takes_too_long_can_be_given_up(tmp_path: Path) -> Non
             with pytest.raises(TimeoutError):
                 await client.call("long", timeout=0.05)
             assert await client.call("count", {"to": 0}, SOON) == "counted"
+            assert client._wire.waiting == {}
 
 
 async def test_there_is_no_daemon_where_none_was_ever_started(tmp_path: Path) -> None:

@@ -354,6 +354,7 @@ async def test_a_replay_is_paced_by_the_reader_and_not_bounded(tmp_path: Path) -
         for _ in range(count):
             connection.notify("news", line)
             await connection.drain()
+            assert connection._writer.transport.get_write_buffer_size() == 0
             sent += 1
 
     async def subscribe(connection: Connection, _: Any) -> None:

@@ -4,8 +4,10 @@ import pytest
 
 from materializer.ipc.contract import (
     PARAMS,
+    TOPICS,
     AuthSet,
     DisplaySubscribe,
+    EventsSubscribe,
     GalleryList,
     Hello,
     NoParams,
@@ -42,6 +44,19 @@ def test_unknown_members_are_ignored(method: str) -> None:
     }
     read = reader(PARAMS[method])
     assert read({**known, "later": {"x": []}}) == read(known)
+
+
+def test_every_topic_can_be_asked_for() -> None:
+    asked = reader(EventsSubscribe)({"topics": sorted(TOPICS)})
+    assert asked.topics == [
+        "auth",
+        "download",
+        "feed",
+        "gallery",
+        "job",
+        "notification",
+    ]
+    assert reader(EventsSubscribe)({}).topics is None
 
 
 def test_a_method_without_parameters_takes_none_at_all() -> None:

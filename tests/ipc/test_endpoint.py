@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from materializer.errors import DaemonUnreachable
+from materializer.errors import DaemonUnreachable, SettingsInvalid
 from materializer.ipc import endpoint
 from materializer.ipc.endpoint import Endpoint, discover, endpoint_file
 
@@ -87,3 +87,10 @@ def test_a_peer_of_the_same_user_is_us() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert endpoint.peer_is_us(ours)
+
+
+def test_a_directory_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "state"):
+        with pytest.raises(SettingsInvalid, match="cannot be made"):
+            endpoint.socket_path(path)

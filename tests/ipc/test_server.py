@@ -16,6 +16,7 @@ from materializer.errors import AlreadyRunning, SettingsInvalid
 from materializer.ipc import endpoint
 from materializer.ipc.client import Client
 from materializer.ipc.connection import Connection, Method
+from materializer.ipc.endpoint import endpoint_file
 from materializer.ipc.jsonlines import SHUTTING_DOWN, RpcError
 from materializer.ipc.server import IpcServer
 
@@ -136,21 +137,22 @@ async def test_leaving_answers_calls_that_still_run_and_says_nothing_else(
 async def test_a_client_that_does_not_read_cannot_hold_up_the_end(
     tmp_path: Path,
 ) -> None:
+    flooded = asyncio.Event()
+
     async def flood(connection: Connection, _: Any) -> None:
+        flooded.set()
         connection.notify("news", "x" * (4 << 20))
 
-    async with IpcServer(tmp_path, "1") as server:
-        server.offer({"flood": Method(as_it_came, flood)})
-        reader, writer = await asyncio.open_unix_connection(server.endpoint.path)
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        writer.write(b'{"id":1,"method":"flood"}\n')
-        async with Client(tmp_path) as client:
-            await client.call("flood", timeout=SOON)
-        leaving = asyncio.timeout(SOON / 2)
-        await leaving.__aenter__()
-    await leaving.__aexit__(None, None, None)
+    server = await IpcServer(tmp_path, "1").__aenter__()
+    server.offer({"flood": Method(as_it_came, flood)})
+    _, writer = await asyncio.open_unix_connection(server.endpoint.path)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b'{"id":1,"method":"flood"}\n')
+    async with asyncio.timeout(SOON):
+        await flooded.wait()
+    async with asyncio.timeout(SOON / 2):
+        await server.__aexit__(None, None, None)
     writer.transport.abort()
-    reader.feed_eof()
 
 
 async def test_an_exception_leaves_it_as_it_was_raised(tmp_path: Path) -> None:
@@ -183,6 +185,20 @@ def test_a_file_in_the_socket_s_place_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="in the way"):
         asyncio.run(IpcServer(tmp_path, "1").__aenter__())
     assert path.read_text() == "precious"
+
+
+@pytest.fixture
+def obstructed(tmp_path: Path) -> Path:
+    """A state directory in which no endpoint can be told."""
+    (endpoint.socket_path(tmp_path).parent / "endpoint.new").mkdir()
+    return tmp_path
+
+
+async def test_what_cannot_be_published_is_not_listened_on(obstructed: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="cannot be written"):
+        await IpcServer(obstructed, "1").__aenter__()
+    left = endpoint_file(obstructed).parent.iterdir()
+    assert [path.name for path in left] == ["endpoint.new"]
 
 
 async def test_a_path_too_long_for_a_socket_is_no_hindrance(tmp_path: Path) -> None:
@@ -234,7 +250,10 @@ with socket.socket(socket.AF_UNIX) as stranger:
 """
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can pose")
+@pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() != 0 or not Path("/usr/bin/python3").exists(),
+    reason="only root can pose, and others need a Python that they can reach",
+)
 async def test_another_user_s_client_is_turned_away(
     open_state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,77 @@
+"""`stella-materializer dev`: a whole Stella backend on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from materializer import host, logs
+from materializer.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from materializer.devserver.app import Backend
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 is any free.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keeps the keys, so that tokens and links outlive a restart [temporary].",
+)
+@click.option(
+    "--allow-remote",
+    is_flag=True,
+    help="Listen for other machines too. Mind the token.",
+)
+def dev(port: int, state: Path | None, allow_remote: bool) -> None:
+    """Serve feed, gateway, sign-in and storage on one loopback port.
+
+    The first line on stdout is JSON with convexUrl, siteUrl, token and tokenFile.
+    """
+    logs.setup_logging("warning", "text")
+    with contextlib.ExitStack() as stack:
+        if state is None:
+            made = tempfile.TemporaryDirectory(prefix="stella-dev-")
+            state = Path(stack.enter_context(made))
+        asyncio.run(_serve(port, state.absolute(), allow_remote=allow_remote))
+
+
+async def _serve(port: int, state: Path, *, allow_remote: bool) -> None:
+    stop = asyncio.Event()
+    with host.stop_on_signals(asyncio.get_running_loop(), stop):
+        async with embedded_backend(state, port, allow_remote=allow_remote) as backend:
+            told = {
+                "ready": True,
+                "convexUrl": backend.convex_url,
+                "siteUrl": backend.site_url,
+                "token": backend.token(),
+                "tokenFile": str(backend.token_file),
+            }
+            click.echo(json.dumps(told))
+            await stop.wait()
+
+
+def embedded_backend(
+    state: Path, port: int = 0, *, allow_remote: bool = False
+) -> Backend:
+    """Return the backend, to be used as an async context manager.
+
+    Raises:
+        SettingsInvalid: its libraries are not installed.
+    """
+    try:
+        from materializer.devserver.app import Backend
+    except ImportError as error:
+        raise SettingsInvalid(
+            "`dev` and `demo` need the extra `dev`:"
+            " pip install 'stella-materializer[dev]'"
+        ) from error
+    listen = "0.0.0.0" if allow_remote else "127.0.0.1"  # noqa: S104 -- asked for
+    return Backend(state, port, host=listen, allow_remote=allow_remote)

@@ -1,0 +1,106 @@
+"""`stella-materializer status` and `watch`: what is going on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from materializer.cli import options
+from materializer.config import Paths
+from materializer.ipc.client import Client
+
+
+@click.command()
+@options.state_dir
+@options.config
+@options.as_json
+def status(as_json: bool, **flags: Any) -> None:
+    """Tell what the daemon is doing; exit 1 when none runs."""
+    told = asyncio.run(_status(options.read(**flags).paths))
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    for name, words in _lines(told):
+        click.echo(f"{name:<15}{words}")
+
+
+async def _status(paths: Paths) -> dict[str, Any]:
+    async with Client(paths.state) as daemon:
+        told: dict[str, Any] = await daemon.call("daemon.status", timeout=10)
+        return told
+
+
+def _lines(told: dict[str, Any]) -> list[tuple[str, str]]:
+    feed, jobs, disk = told["feed"], told["jobs"], told["disk"]
+    state = feed["state"] + (f" ({feed['lastError']})" if feed["lastError"] else "")
+    free = disk["freeBytes"]
+    room = f"{free / 2**30:.1f} GiB free" if free is not None else "unreadable"
+    if disk["paused"]:
+        room += f", downloads paused: {disk.get('error', 'too little room')}"
+    since = told["since"]
+    return [
+        ("version", f"{told['version']}, process {told['pid']}"),
+        ("running for", _span(told["uptimeMs"])),
+        ("state", told["stateDir"]),
+        ("signed in as", told["owner"] or "nobody"),
+        ("feed", f"{state}  {feed['url']}, {feed['reconnects']} reconnects"),
+        ("jobs", ", ".join(f"{count} {name}" for name, count in jobs.items())),
+        (
+            "gallery",
+            f"{told['gallery']['items']} items, {told['gallery']['bytes']:,} bytes",
+        ),
+        ("disk", room),
+        ("settled until", _moment(since) if since is not None else "-"),
+        ("notifications", told["notifications"] or "none so far"),
+    ]
+
+
+@click.command()
+@options.state_dir
+@options.config
+@options.as_json
+@click.option("--consumer", default="stella-materializer-watch", metavar="NAME")
+@click.option("--after", type=int, metavar="SEQ", help="Begin after this number.")
+def watch(as_json: bool, consumer: str, after: int | None, **flags: Any) -> None:
+    """Print display updates as they come, one a line, until interrupted."""
+    asyncio.run(_watch(options.read(**flags).paths, consumer, after, as_json=as_json))
+
+
+async def _watch(
+    paths: Paths, consumer: str, after: int | None, *, as_json: bool
+) -> None:
+    params: dict[str, Any] = {"consumer": consumer}
+    if after is not None:
+        params["after"] = after
+    async with Client(paths.state) as daemon:
+        await daemon.call("display.subscribe", params, timeout=10)
+        async for sent in daemon.notifications():
+            if sent.method != "display.update":
+                continue
+            click.echo(json.dumps(sent.params) if as_json else _update(sent.params))
+            seq = {"consumer": consumer, "seq": sent.params["seq"]}
+            await daemon.call("display.ack", seq, timeout=10)
+    click.echo("the daemon has stopped", err=True)
+
+
+def _update(update: dict[str, Any]) -> str:
+    payload = update["payload"]
+    asset = payload["asset"]
+    what = asset.get("filePaths") or [asset.get("filePath") or asset.get("text", "")]
+    head = f"{update['seq']:>5}  {update['action']:<8}  {asset['kind']:<8}"
+    return f"{head}  {payload['jobId']}  {' '.join(what)}"
+
+
+def _span(ms: int) -> str:
+    seconds = ms // 1000
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"
+
+
+def _moment(ms: int) -> str:
+    moment = datetime.fromtimestamp(ms / 1000, UTC).astimezone()
+    return moment.isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,78 @@
+"""One job saved without a daemon: the same stages, ledger and lock, then gone."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from materializer import __version__, host
+from materializer.config import Settings
+from materializer.errors import AlreadyRunning
+from materializer.fetch import Fetcher, Guard
+from materializer.gallery import Gallery, items
+from materializer.model import Account, Job, JobRecord, Snapshot
+from materializer.pipeline import Pipeline
+from materializer.place import Places
+
+_LOCK_WAIT = 30.0
+_LOCK_STEP = 0.05
+
+
+async def save(settings: Settings, account: Account, job: Job) -> JobRecord:
+    """Materialize one ended job and return what the ledger says of it then.
+
+    Returns as soon as the job has settled or is waiting for another attempt.
+
+    Raises:
+        AlreadyRunning: somebody else holds the state directory and keeps it.
+        DiskTrouble: the disk cannot take it.
+        SettingsInvalid: the state directory is unusable.
+        GalleryUnusable: the database cannot be read.
+    """
+    paths = settings.paths
+    async with AsyncExitStack() as errand:
+        await asyncio.to_thread(host.prepare_directories, paths)
+        await _lock(errand, host.InstanceLock(paths.lock))
+        gallery = await asyncio.to_thread(Gallery.open, paths.gallery_db, paths.outputs)
+        errand.push_async_callback(gallery.close)
+        fetcher = Fetcher(
+            Guard(settings.allow_private_hosts),
+            per_host=settings.max_per_host,
+            idle_timeout=settings.idle_timeout,
+            user_agent=f"stella-media/{__version__}",
+        )
+        errand.push_async_callback(fetcher.close)
+        pipeline = Pipeline(
+            gallery,
+            fetcher,
+            Places(paths.outputs, paths.partial),
+            settings,
+            emit=lambda _topic, _type, _data: None,
+            on_announced=lambda: None,
+            on_failed=lambda: None,
+        )
+        lists = ((job,), ()) if job.succeeded else ((), (job,))
+        pipeline.offer(account, Snapshot(account.owner, *lists))
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(pipeline.run())
+            await pipeline.tried()
+            working.cancel()
+        record = await gallery.read(items.record, account.owner, job.job_id)
+        if record is None:
+            raise RuntimeError("the pipeline did not enter the job in the ledger")
+        return record
+
+
+async def _lock(errand: AsyncExitStack, lock: host.InstanceLock) -> None:
+    """Take the lock, waiting for another errand to end."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _LOCK_WAIT
+    while True:
+        try:
+            errand.enter_context(lock)
+        except AlreadyRunning:
+            if loop.time() >= deadline:
+                raise
+            await asyncio.sleep(_LOCK_STEP)
+        else:
+            return

@@ -1,0 +1,171 @@
+"""One connection to the deployment: the room of the websockets library."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import logging
+import ssl
+from collections.abc import Callable
+from math import inf
+from typing import cast
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.http11 import Response
+
+from materializer.convex import events
+from materializer.convex.words import fit
+from materializer.errors import FeedUnreachable, SettingsInvalid
+
+MAX_SIZE = 64 * 2**20
+OPEN_SECONDS = 15.0
+CLOSE_SECONDS = 1.0
+SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+# At DEBUG the library logs every frame, and so the token.
+_socket_logger = logging.getLogger(f"{__name__}.socket")
+_socket_logger.setLevel(logging.INFO)
+
+
+class Line:
+    """A connection, from the attempt to its end.
+
+    Args:
+        uri: of the sync socket.
+        client: name and version of this program.
+        tell: takes Opened, Received and, at the end, Closed.
+
+    Attributes:
+        task: runs it; set by whoever starts `run`.
+    """
+
+    def __init__(
+        self, uri: str, client: str, tell: Callable[[events.Event], None]
+    ) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self._uri = uri
+        self._client = client
+        self._tell = tell
+        self._socket: _Socket | None = None
+        self._outgoing: asyncio.Queue[str | None] = asyncio.Queue()
+
+    @property
+    def heard(self) -> float:
+        """The event loop's time at which anything was last heard, pings included."""
+        return self._socket.heard if self._socket else -inf
+
+    def send(self, text: str) -> None:
+        """Queue a message."""
+        self._outgoing.put_nowait(text)
+
+    def close(self) -> None:
+        """End it once everything is sent, or the attempt at once."""
+        if self._socket:
+            self._outgoing.put_nowait(None)
+        elif self.task:
+            self.task.cancel()
+
+    async def run(self) -> None:
+        """Connect and talk until the connection ends."""
+        try:
+            reason = await self._converse()
+        except FeedUnreachable as error:
+            reason = str(error)
+        self._tell(events.Closed(reason))
+
+    async def _converse(self) -> str:
+        async with await _dial(self._uri, self._client) as socket:
+            self._socket = socket
+            async with asyncio.TaskGroup() as tasks:
+                writing = tasks.create_task(self._write(socket))
+                self._tell(events.Opened())
+                # The end is told by what the socket says of it, below.
+                with contextlib.suppress(ConnectionClosed):
+                    while True:
+                        self._tell(events.Received(await socket.recv()))
+                writing.cancel()
+        return socket.close_reason or f"closed with code {socket.close_code}"
+
+    async def _write(self, socket: _Socket) -> None:
+        with contextlib.suppress(ConnectionClosed):  # which the reader tells
+            while (text := await self._outgoing.get()) is not None:
+                await socket.send(text)
+            await socket.close()
+
+
+class _Socket(ClientConnection):
+    """A connection that knows when it last heard anything, pings included."""
+
+    heard = -inf
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = self.loop.time()
+        super().data_received(data)
+
+
+class _Dial(connect):
+    """A connection attempt that goes to the deployment or nowhere."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        """Follow no redirect: the token would follow it."""
+        return exc
+
+
+async def _dial(uri: str, client: str) -> _Socket:
+    tls = await asyncio.to_thread(_trust) if uri.startswith("wss:") else None
+    try:
+        socket = await _Dial(
+            uri,
+            create_connection=_Socket,
+            additional_headers={"Convex-Client": client},
+            max_size=MAX_SIZE,
+            open_timeout=OPEN_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            logger=_socket_logger,
+            ssl=tls,
+        )
+    except InvalidStatus as error:
+        raise FeedUnreachable(_refusal(error.response)) from error
+    # ImportError: a proxy is set that needs a library which is not there.
+    except (OSError, WebSocketException, UnicodeError, ImportError) as error:
+        raise FeedUnreachable(f"cannot connect: {fit(str(error))}") from error
+    return cast("_Socket", socket)
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    """Return the system's trust in certificates, loaded when it is first needed."""
+    import truststore
+
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _refusal(response: Response) -> str:
+    """Return why the upgrade was refused: the deployment's code and words."""
+    try:
+        told = json.loads(response.body or b"")
+        return fit(f"{told['code']}: {told['message']}")
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return f"the server refused with HTTP {response.status_code}"
+
+
+def sync_uri(url: str) -> str:
+    """Return where a deployment's sync socket is.
+
+    Raises:
+        SettingsInvalid: the URL is unusable.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        raise SettingsInvalid(
+            "the Convex URL must begin with http, https, ws or wss and name a host"
+        )
+    if parts.hostname.endswith(".convex.site"):
+        raise SettingsInvalid(
+            "the Convex URL is that of the site; the feed is at its .convex.cloud"
+        )
+    return f"{SCHEMES[parts.scheme]}://{parts.netloc}/api/sync"

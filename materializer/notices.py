@@ -1,0 +1,94 @@
+"""Failures to the person: each one once, and the truth about whether it arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from materializer import wording
+from materializer.gallery import Gallery, items, ledger
+from materializer.model import JobRecord
+from materializer.notify import Notifier
+from materializer.presence import Events, Presence
+from materializer.wording import Note
+
+log = logging.getLogger(__name__)
+
+SWITCHED_OFF = "notifications are switched off"
+
+
+class Notices:
+    """Tells of failures that the ledger holds as not yet told.
+
+    Args:
+        notifier: shows them; None when the person has switched that off.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        notifier: Notifier | None,
+        presence: Presence,
+        events: Events,
+    ) -> None:
+        self._gallery = gallery
+        self._notifier = notifier
+        self._presence = presence
+        self._events = events
+        self._due = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for failures: after one was recorded, or somebody signed in."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            owner = self._presence.shown_owner
+            if owner is not None:
+                for record in await self._gallery.read(items.to_tell, owner):
+                    await self._tell(owner, record)
+
+    async def _tell(self, owner: str, record: JobRecord) -> None:
+        note = _note(record)
+        shown, outcome = await self._show(note)
+        job_id = record.job.job_id
+        # Told is told after it was shown: a crash in between tells it twice, not never.
+        await self._gallery.write(ledger.told, owner, [job_id], outcome)
+        self._presence.notifications = outcome
+        log.log(
+            logging.INFO if shown else logging.WARNING,
+            "job %s: %s: %s (%s)",
+            job_id,
+            note.title,
+            note.body,
+            outcome,
+        )
+        self._events.emit(
+            "notification",
+            "shown" if shown else "not_shown",
+            {
+                "jobId": job_id,
+                "title": note.title,
+                "body": note.body,
+                "shown": shown,
+            },
+        )
+
+    async def _show(self, note: Note) -> tuple[bool, str]:
+        if self._notifier is None:
+            return False, SWITCHED_OFF
+        shown = await self._notifier.show(note)
+        if shown.shown:
+            return True, f"shown through {shown.channel}"
+        return False, f"not shown: {shown.reason}"
+
+
+def _note(record: JobRecord) -> Note:
+    if record.job.status != "succeeded":
+        return wording.failed(record.job)
+    if record.state == "unrecognised":
+        return wording.unrecognised(record.job, record.items[0].file_name)
+    return wording.not_saved(record.job, len(record.items), record.error or "")

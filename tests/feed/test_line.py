@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from convex_server import Talk, deployed
+from materializer.convex.events import Closed, Event, Opened, Received
+from materializer.feed import line as room
+from materializer.feed.line import Line, sync_uri
+
+
+@asynccontextmanager
+async def running(url: str) -> AsyncIterator[tuple[Line, asyncio.Queue[Event]]]:
+    """Run a line; the queue gets what it tells."""
+    told: asyncio.Queue[Event] = asyncio.Queue()
+    line = Line(sync_uri(url), "stella-0", told.put_nowait)
+    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+        line.task = tasks.create_task(line.run())
+        yield line, told
+        line.task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("url", "uri"),
+    [
+        ("https://x.convex.cloud", "wss://x.convex.cloud/api/sync"),
+        ("http://127.0.0.1:3210/", "ws://127.0.0.1:3210/api/sync"),
+        ("wss://h/path", "wss://h/api/sync"),
+        ("ws://[::1]:1", "ws://[::1]:1/api/sync"),
+    ],
+)
+def test_the_sync_socket_is_at_the_origin(url: str, uri: str) -> None:
+    assert sync_uri(url) == uri
+
+
+async def test_messages_go_both_ways_and_the_end_is_told() -> None:
+    async def greet(talk: Talk) -> None:
+        await talk.hear()
+        await talk.socket.send("hello")
+        await talk.socket.close(1011, "InternalServerError")
+
+    async with deployed() as deployment:
+        deployment.scripts.append(greet)
+        async with running(deployment.url) as (line, told):
+            assert await told.get() == Opened()
+            line.send("{}")
+            assert await told.get() == Received("hello")
+            assert await told.get() == Closed("InternalServerError")
+        assert deployment.talks[0].heard == [{}]
+
+
+async def test_an_end_without_a_reason_tells_its_code() -> None:
+    async def leave(talk: Talk) -> None:
+        await talk.socket.close()
+
+    async with deployed() as deployment:
+        deployment.scripts.append(leave)
+        async with running(deployment.url) as (_, told):
+            assert await told.get() == Opened()
+            assert await told.get() == Closed("closed with code 1000")
+
+
+async def test_closing_sends_what_is_queued_first() -> None:
+    async with deployed() as deployment:
+        async with running(deployment.url) as (line, told):
+            await told.get()
+            line.send('{"type":"last"}')
+            line.close()
+            assert await told.get() == Closed("closed with code 1000")
+        assert deployment.talks[0].heard == [{"type": "last"}]
+
+
+async def test_closing_an_attempt_ends_it_untold() -> None:
+    told: list[Event] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        port = silent.getsockname()[1]
+        line = Line(f"ws://127.0.0.1:{port}/", "stella-0", told.append)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            line.task = tasks.create_task(line.run())
+            caller, _ = await asyncio.get_running_loop().sock_accept(silent)
+            line.close()
+        caller.close()
+    assert line.task.cancelled()
+    assert told == []
+
+
+async def test_a_ping_counts_as_heard() -> None:
+    async with deployed() as deployment, running(deployment.url) as (line, told):
+        await told.get()
+        before = line.heard
+        [talk] = deployment.talks
+        await (await talk.socket.ping())
+        assert line.heard > before
+
+
+async def test_a_large_message_is_taken() -> None:
+    large = "x" * (17 * 2**20)
+
+    async def shout(talk: Talk) -> None:
+        await talk.socket.send(large)
+        await talk.socket.wait_closed()
+
+    async with deployed() as deployment:
+        deployment.scripts.append(shout)
+        async with running(deployment.url) as (_, told):
+            await told.get()
+            assert await told.get() == Received(large)
+
+
+def certificate(directory: Path) -> tuple[Path, ssl.SSLContext]:
+    """Make a certificate for localhost; return it, and a server's context with it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    day = dt.timedelta(days=1)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file, key_file = directory / "cert.pem", directory / "key.pem"
+    file.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key_file)
+    return file, context
+
+
+async def test_only_a_deployment_that_the_system_trusts_is_talked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, tls = certificate(tmp_path)
+    async with deployed(tls) as deployment:
+        room._trust.cache_clear()
+        async with running(deployment.url) as (_, told):
+            closed = await told.get()
+        assert isinstance(closed, Closed)
+        assert "certificate verify failed" in closed.reason
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        room._trust.cache_clear()
+        async with running(deployment.url) as (_, told):
+            assert await told.get() == Opened()
+        room._trust.cache_clear()
