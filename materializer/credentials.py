@@ -14,9 +14,10 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from materializer import address
 from materializer.convex.token import Token
 from materializer.errors import SettingsInvalid
 
@@ -26,11 +27,28 @@ COMMAND_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a source gave: a token, and perhaps where it is good."""
+    """What a source gave: a bearer token, and perhaps where it is good.
 
-    token: Token | None
+    Attributes:
+        bearer: the token as it came, or None when nobody is signed in. The gateway
+            takes any; the feed needs one that names an account.
+        source: words for where it came from.
+    """
+
+    bearer: str | None = field(default=None, repr=False)
+    source: str = "nothing"
     convex_url: str | None = None
     site_url: str | None = None
+
+    @property
+    def token(self) -> Token | None:
+        """The token, read; raises SettingsInvalid when it names no account."""
+        if self.bearer is None:
+            return None
+        try:
+            return Token.read(self.bearer)
+        except SettingsInvalid as error:
+            raise SettingsInvalid(f"{self.source}: {error}") from error
 
     @classmethod
     def read(cls, text: str, source: str) -> Grant:
@@ -41,7 +59,7 @@ class Grant:
         """
         text = text.strip()
         if not text.startswith("{"):
-            return cls(_token(text, source))
+            return cls(text or None, source)
         try:
             data = json.loads(text)
         except (ValueError, RecursionError):
@@ -52,8 +70,13 @@ class Grant:
             raise SettingsInvalid(
                 f"{source}: token, convexUrl and siteUrl must be texts"
             )
-        token, convex_url, site_url = values
-        return cls(_token(token or "", source), convex_url, site_url)
+        bearer, convex_url, site_url = values
+        return cls(
+            bearer,
+            source,
+            _address(f"{source}: convexUrl", convex_url, address.convex_url),
+            _address(f"{source}: siteUrl", site_url, address.site_url),
+        )
 
 
 class Credentials:
@@ -77,7 +100,7 @@ class Credentials:
         value: str | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.grant = Grant(None)
+        self.grant = Grant()
         self._file = file
         self._command = command
         self._value = value
@@ -97,8 +120,16 @@ class Credentials:
         Raises:
             SettingsInvalid: the source is unusable now; it may be mended later.
         """
+        return (await self.ask(force=force)).token
+
+    async def ask(self, *, force: bool = False) -> Grant:
+        """Return what the source gives now, whether or not it names an account.
+
+        Raises:
+            SettingsInvalid: the source is unusable now; it may be mended later.
+        """
         self.grant = self._override or await self._ask_source(force=force)
-        return self.grant.token
+        return self.grant
 
     def set(
         self, token: str, convex_url: str | None = None, site_url: str | None = None
@@ -106,10 +137,15 @@ class Credentials:
         """Let this token count until `clear`, and return it.
 
         Raises:
-            SettingsInvalid: it is no token.
+            SettingsInvalid: it is no token, or a URL is unusable.
         """
         read = Token.read(token)
-        self._override = Grant(read, convex_url, site_url)
+        self._override = Grant(
+            read.value,
+            "the token that was handed over",
+            _address("convexUrl", convex_url, address.convex_url),
+            _address("siteUrl", site_url, address.site_url),
+        )
         self.source_changed()
         return read
 
@@ -143,7 +179,7 @@ class Credentials:
         if self._command is not None:
             async with self._running:
                 return await self._ask_command(self._command, force=force)
-        return Grant(_token(self._value or "", "the token from the environment"))
+        return Grant(self._value or None, "the token from the environment")
 
     async def _ask_command(self, command: Sequence[str], *, force: bool) -> Grant:
         known = self._printed
@@ -155,13 +191,13 @@ class Credentials:
         return self._printed
 
 
-def _token(text: str, source: str) -> Token | None:
-    if not text:
+def _address(what: str, url: str | None, read: Callable[[object], str]) -> str | None:
+    if url is None:
         return None
     try:
-        return Token.read(text)
-    except SettingsInvalid as error:
-        raise SettingsInvalid(f"{source}: {error}") from error
+        return read(url)
+    except ValueError as error:
+        raise SettingsInvalid(f"{what} should be {error}") from error
 
 
 def _read_file(path: Path) -> str:

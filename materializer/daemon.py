@@ -66,11 +66,11 @@ class Daemon:
         self,
         settings: Settings,
         manner: Manner,
+        credentials: Credentials,
         gallery: Gallery,
         fetcher: Fetcher,
         stop: asyncio.Event,
     ) -> None:
-        token = settings.token.get_secret_value() if settings.token else None
         self._settings = settings
         self._manner = manner
         self._gallery = gallery
@@ -81,9 +81,7 @@ class Daemon:
         self._hidden: frozenset[str] = frozenset()
         self._events = Events()
         self._presence = Presence()
-        self._credentials = Credentials(
-            file=settings.token_file, command=settings.token_command, value=token
-        )
+        self._credentials = credentials
         places = Places(settings.paths.outputs, settings.paths.partial)
         self._announcer = Announcer(gallery, lambda: self._presence.shown_owner)
         self._notices = Notices(
@@ -117,13 +115,16 @@ class Daemon:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: Settings, manner: Manner, stop: asyncio.Event
+        cls,
+        settings: Settings,
+        manner: Manner,
+        credentials: Credentials,
+        stop: asyncio.Event,
     ) -> AsyncIterator[Self]:
         """Open the database and what else must be closed again.
 
         Raises:
             GalleryUnusable: the database cannot be read.
-            SettingsInvalid: the token is unusable.
         """
         paths = settings.paths
         gallery = await asyncio.to_thread(Gallery.open, paths.gallery_db, paths.outputs)
@@ -134,9 +135,8 @@ class Daemon:
             user_agent=f"stella-materializer/{__version__}",
         )
         try:
-            daemon = cls(settings, manner, gallery, fetcher, stop)
+            daemon = cls(settings, manner, credentials, gallery, fetcher, stop)
             daemon._presence.last_owner = await gallery.read(ledger.last_owner)
-            await daemon._credentials.current()
             yield daemon
         finally:
             await fetcher.close()

@@ -33,13 +33,13 @@ async def test_a_token_file_holds_the_bare_token_or_an_object(tmp_path: Path) ->
     assert token.owner == "https://site.test|ada"
     file.write_text(
         json.dumps(
-            {"token": jwt("bob"), "convexUrl": "http://c", "siteUrl": "http://s"}
+            {"token": jwt("bob"), "convexUrl": "http://c", "siteUrl": "https://s"}
         )
     )
     token = await known.current()
     assert token is not None
     assert token.owner == "https://site.test|bob"
-    assert (known.grant.convex_url, known.grant.site_url) == ("http://c", "http://s")
+    assert (known.grant.convex_url, known.grant.site_url) == ("http://c", "https://s")
 
 
 @pytest.mark.parametrize("text", ["", " \n", "{}", '{"token": ""}', '{"token": null}'])
@@ -47,6 +47,13 @@ async def test_an_empty_token_file_means_signed_out(tmp_path: Path, text: str) -
     file = tmp_path / "token"
     file.write_text(text)
     assert await Credentials(file=file).current() is None
+
+
+async def test_a_bearer_that_names_no_account_is_good_for_the_gateway_only() -> None:
+    known = Credentials(value="opaque")
+    assert (await known.ask()).bearer == "opaque"
+    with pytest.raises(SettingsInvalid, match="the token from the environment"):
+        await known.current()
 
 
 async def test_a_missing_token_file_means_signed_out(tmp_path: Path) -> None:
@@ -61,6 +68,8 @@ async def test_a_missing_token_file_means_signed_out(tmp_path: Path) -> None:
         '{"token": 1, "canary": 1}',
         '{"token": "canary',
         '{"token": "t", "siteUrl": ["canary"]}',
+        '{"token": "t", "siteUrl": "http://far.test/canary"}',
+        '{"token": "t", "convexUrl": "canary"}',
         "canary" * 20_000,
     ],
 )

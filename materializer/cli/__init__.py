@@ -103,6 +103,9 @@ def enter(command: click.Command, name: str) -> int:
         return 130
     except KeyboardInterrupt:
         return 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
     except click.UsageError as error:
         click.echo(_usage(error, name), err=True)
         return 2
@@ -126,4 +129,6 @@ def _usage(error: click.UsageError, name: str) -> str:
         return f"Unknown argument: {error.option_name}"
     if error.message.startswith("No such command"):
         return f"Unknown command: {error.message.split(chr(39))[1]}"
+    if error.ctx is None:  # a sentence of our own, which says it all
+        return error.message
     return f"{error.format_message()} (see {name} --help)"

@@ -14,21 +14,17 @@ import click
 
 from materializer import __version__, wording
 from materializer.cli import options
+from materializer.cli.sign_in import SignIn
 from materializer.config import Settings
 from materializer.errors import (
     DaemonUnreachable,
     GatewayError,
     MaterializerError,
-    SignInNeeded,
 )
 from materializer.gateway import Gateway
 from materializer.ipc.client import Client
-from materializer.model import Account, Job
+from materializer.model import Job
 
-_SIGN_IN = (
-    "stella-media requires Stella sign-in."
-    " Open Stella and finish signing in, then retry."
-)
 TIMED_OUT = 124
 
 
@@ -55,9 +51,10 @@ def media(context: click.Context) -> None:
 def capabilities(as_json: bool) -> None:
     """Print what can be made, as JSON."""
     del as_json  # it is JSON in any case
+    sign_in = SignIn.now()
 
     async def ask() -> dict[str, Any]:
-        async with _gateway(options.read()) as gateway:
+        async with sign_in.gateway() as gateway:
             return await gateway.capabilities()
 
     _print(asyncio.run(ask()))
@@ -80,15 +77,15 @@ def generate(
 ) -> int:
     """Submit a job; with --wait also wait for it and save its files."""
     request = _request(given, request_file)
-    settings = options.read()
-    accepted = asyncio.run(_submit(settings, request))
+    sign_in = SignIn.now()
+    accepted = asyncio.run(_submit(sign_in, request))
     if not wait:
         _print(accepted)
         return 0
     job_id = accepted.get("jobId")
     if not isinstance(job_id, str) or not job_id:
         raise GatewayError("Media gateway did not return a jobId.")
-    watch = _Watch(settings, job_id, quiet=as_json)
+    watch = _Watch(sign_in, job_id, quiet=as_json)
     row = asyncio.run(
         watch.until_ended(
             _seconds(timeout, 240.0),
@@ -100,7 +97,7 @@ def generate(
         slow = Job(job_id, "timeout", str(accepted.get("capability") or ""))
         click.echo(wording.too_slow(slow), err=True)
         return TIMED_OUT
-    return _finish(settings, row, save=True, as_json=as_json)
+    return _finish(sign_in, row, save=True, as_json=as_json)
 
 
 @media.command()
@@ -111,29 +108,29 @@ def status(job_id: str | None, save: bool, as_json: bool) -> int:
     """Tell how a job is doing; with --save also save its files."""
     if not job_id:
         raise click.UsageError("status requires --job-id.")
-    settings = options.read()
+    sign_in = SignIn.now()
 
     async def ask() -> dict[str, Any]:
-        async with _gateway(settings) as gateway:
+        async with sign_in.gateway() as gateway:
             return await gateway.job(job_id)
 
     row = asyncio.run(ask())
     if not Job.from_row(row).ended:
         _print(row)
         return 0
-    return _finish(settings, row, save=save, as_json=as_json)
+    return _finish(sign_in, row, save=save, as_json=as_json)
 
 
-async def _submit(settings: Settings, request: Any) -> dict[str, Any]:
-    async with _gateway(settings) as gateway:
+async def _submit(sign_in: SignIn, request: Any) -> dict[str, Any]:
+    async with sign_in.gateway() as gateway:
         return await gateway.generate(request, idempotency_key=f"stella-{uuid.uuid4()}")
 
 
 class _Watch:
     """Follows a job to its end, telling each change of its status."""
 
-    def __init__(self, settings: Settings, job_id: str, *, quiet: bool) -> None:
-        self._settings = settings
+    def __init__(self, sign_in: SignIn, job_id: str, *, quiet: bool) -> None:
+        self._sign_in = sign_in
         self._job_id = job_id
         self._quiet = quiet
         self._told: str | None = None
@@ -144,7 +141,7 @@ class _Watch:
         """Return the ended job's row, or None when that takes too long."""
         self._tell("submitted")
         deadline = time.monotonic() + timeout
-        async with _gateway(self._settings) as gateway:
+        async with self._sign_in.gateway() as gateway:
             while (left := deadline - time.monotonic()) > 0:
                 row = await self._look(gateway)
                 if row is not None and Job.from_row(row).ended:
@@ -169,9 +166,7 @@ class _Watch:
         self._told = status
 
 
-def _finish(
-    settings: Settings, row: dict[str, Any], *, save: bool, as_json: bool
-) -> int:
+def _finish(sign_in: SignIn, row: dict[str, Any], *, save: bool, as_json: bool) -> int:
     """Tell how an ended job went, and save what it made; return the exit code."""
     job = Job.from_row(row)
     if not job.succeeded:
@@ -183,7 +178,7 @@ def _finish(
             if job.error is not None:
                 click.echo(note.body, err=True)
         return 1
-    saved = asyncio.run(_save(settings, job)) if save else []
+    saved = asyncio.run(_save(sign_in, job)) if save else []
     if as_json:
         _print({"job": row, "files": saved} if save else row)
         return 0
@@ -195,12 +190,12 @@ def _finish(
     return 0
 
 
-async def _save(settings: Settings, job: Job) -> list[dict[str, Any]]:
+async def _save(sign_in: SignIn, job: Job) -> list[dict[str, Any]]:
     """Have the job materialized, by the daemon if one runs, and return its files."""
     try:
-        record = await _ask_daemon(settings, job.job_id)
+        record = await _ask_daemon(sign_in.settings, job.job_id)
     except DaemonUnreachable:
-        record = await _save_here(settings, job)
+        record = await _save_here(sign_in, job)
     if record["error"]:
         raise MaterializerError(f"Failed to save media output: {record['error']}")
     urls = _urls(job)
@@ -221,28 +216,14 @@ async def _ask_daemon(settings: Settings, job_id: str) -> dict[str, Any]:
         return record
 
 
-async def _save_here(settings: Settings, job: Job) -> dict[str, Any]:
+async def _save_here(sign_in: SignIn, job: Job) -> dict[str, Any]:
     from materializer import errand
 
-    record = await errand.save(settings, _account(settings), job)
+    record = await errand.save(sign_in.settings, sign_in.account, job)
     return {
         "error": record.error,
         "outputs": [item.wire() for item in record.items],
     }
-
-
-def _account(settings: Settings) -> Account:
-    """Return whose ledger the job goes to: the token's account, as far as it says."""
-    from materializer.convex.token import Token
-    from materializer.errors import SettingsInvalid
-
-    site = settings.site_url or ""
-    try:
-        owner = Token.read(_token(settings)).owner
-    except SettingsInvalid:
-        # The gateway takes tokens that name nobody; they are this site's own.
-        owner = f"{site}|"
-    return Account(settings.convex_url or site, owner)
 
 
 def _urls(job: Job) -> dict[int, str]:
@@ -260,18 +241,6 @@ def _text(item: dict[str, Any]) -> dict[str, str]:
     if item["kind"] != "text":
         return {}
     return {"text": Path(item["path"]).read_text(encoding="utf-8")}
-
-
-def _gateway(settings: Settings) -> Gateway:
-    if settings.site_url is None:
-        raise SignInNeeded(_SIGN_IN)
-    return Gateway(settings.site_url, _token(settings), settings.device_id)
-
-
-def _token(settings: Settings) -> str:
-    if settings.token is not None:
-        return settings.token.get_secret_value()
-    return ""
 
 
 def _request(given: str | None, request_file: str | None) -> Any:

@@ -14,6 +14,7 @@ import click
 from materializer import __version__, host, logs, quantity
 from materializer.cli import options
 from materializer.config import Settings
+from materializer.credentials import Credentials
 from materializer.errors import SettingsInvalid
 from materializer.ipc.server import IpcServer
 
@@ -73,6 +74,11 @@ async def serve(
 ) -> None:
     """Hold the lock, listen, and only then load and run the daemon."""
     paths = settings.paths
+    token = settings.token.get_secret_value() if settings.token else None
+    credentials = Credentials(
+        file=settings.token_file, command=settings.token_command, value=token
+    )
+    await credentials.current()  # an unusable one leaves nothing behind
     stop = asyncio.Event()
     async with AsyncExitStack() as process:
         loop = asyncio.get_running_loop()
@@ -97,7 +103,9 @@ async def serve(
         from materializer.daemon import Daemon, Manner
 
         manner = Manner(since=since, once=once)
-        daemon = await process.enter_async_context(Daemon.open(settings, manner, stop))
+        daemon = await process.enter_async_context(
+            Daemon.open(settings, manner, credentials, stop)
+        )
         server.offer(daemon.methods)
         await daemon.run()
         server.begin_shutdown()
