@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from materializer import naming, outputs
@@ -80,6 +81,10 @@ class Pipeline:
 
     def offer(self, account: Account, snapshot: Snapshot) -> None:
         """Take what the feed says now in place of what it said before."""
+        if self._wanted and self._wanted[0] == account and not self._looked:
+            # What nobody has looked at yet keeps its place in the backlog.
+            backlog = self._wanted[1].backlog or snapshot.backlog
+            snapshot = replace(snapshot, backlog=backlog)
         self._wanted = (account, snapshot)
         self._looked = False
         self._wake.set()

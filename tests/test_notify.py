@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,14 +15,11 @@ import pytest
 from materializer import notify
 from materializer.notify import Notifier, Shown
 from materializer.wording import Note
+from need import need
 
 TOOLS = ("Xvfb", "dbus-daemon", "dunst", "dunstctl", "gdbus", "notify-send")
 SHOWN = Shown(shown=True, channel="plyer")
 
-needs_desktop = pytest.mark.skipif(
-    sys.platform != "linux" or any(shutil.which(tool) is None for tool in TOOLS),
-    reason=f"needs {', '.join(TOOLS)}",
-)
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="D-Bus is Linux's")
 
 # The system's own configuration would start a service by itself.
@@ -63,6 +59,7 @@ def session_bus(directory: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a session bus on which nobody is."""
+    need(*TOOLS)
     with session_bus(tmp_path_factory.mktemp("bus")) as address:
         yield address
 
@@ -70,6 +67,7 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a session bus with a notification service."""
+    need(*TOOLS)
     with (
         running("Xvfb", "-displayfd", "1", stdout=subprocess.PIPE) as screen,
         session_bus(tmp_path_factory.mktemp("bus")) as address,
@@ -107,7 +105,7 @@ async def show(title: str, body: str) -> Shown:
     return await Notifier().show(Note(title, body))
 
 
-@needs_desktop
+@only_linux
 @pytest.mark.usefixtures("desktop")
 async def test_a_note_is_shown_and_nothing_is_printed(
     capfd: pytest.CaptureFixture[str],
@@ -117,7 +115,7 @@ async def test_a_note_is_shown_and_nothing_is_printed(
     assert shown_last() == ("Video generation failed", "Quota exceeded")
 
 
-@needs_desktop
+@only_linux
 @pytest.mark.usefixtures("desktop")
 @pytest.mark.parametrize(
     ("title", "body", "seen"),
@@ -141,14 +139,14 @@ async def test_text_is_shown_as_text_whatever_is_in_it(
     assert shown_last() == seen
 
 
-@needs_desktop
+@only_linux
 @pytest.mark.usefixtures("desktop")
 async def test_long_text_is_cut_and_never_inside_an_escape() -> None:
     assert await show("t" * 100, "&" * 500) == SHOWN
     assert shown_last() == ("t" * 79 + "…", "&amp;" * 239 + "…")
 
 
-@needs_desktop
+@only_linux
 @pytest.mark.usefixtures("desktop")
 async def test_notes_shown_at_once_are_all_shown() -> None:
     notifier = Notifier()
@@ -157,7 +155,7 @@ async def test_notes_shown_at_once_are_all_shown() -> None:
     assert [task.result() for task in shows] == [SHOWN] * 5
 
 
-@needs_desktop
+@only_linux
 @pytest.mark.usefixtures("desktop")
 async def test_without_notify_send_it_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -169,7 +167,7 @@ async def test_without_notify_send_it_is_not_shown(
     assert capfd.readouterr() == ("", "")
 
 
-@needs_desktop
+@only_linux
 @pytest.mark.usefixtures("desktop")
 async def test_a_notify_send_that_hangs_is_given_up_and_not_piled_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -192,7 +190,7 @@ async def test_a_notify_send_that_hangs_is_given_up_and_not_piled_up(
     assert await notifier.show(Note("t", "b")) == SHOWN
 
 
-@needs_desktop
+@only_linux
 @pytest.mark.usefixtures("desktop")
 async def test_where_plyer_lacks_a_library_it_says_so(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -206,7 +204,7 @@ async def test_where_plyer_lacks_a_library_it_says_so(
     assert capfd.readouterr() == ("", "")
 
 
-@needs_desktop
+@only_linux
 @pytest.mark.usefixtures("desktop")
 async def test_plyer_s_portal_that_quotes_nothing_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
@@ -219,7 +217,7 @@ async def test_plyer_s_portal_that_quotes_nothing_is_not_used(
     )
 
 
-@needs_desktop
+@only_linux
 async def test_on_a_bus_without_a_service_it_is_not_shown(
     bus: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -292,3 +292,22 @@ async def test_a_slip_in_one_job_does_not_stop_the_others(
         await asyncio.wait_for(home.pipeline.settled(ME.owner, "good"), 5)
         known = await home.gallery.read(ledger.known, ME.owner, ["bad", "good"])
         assert (known["bad"].state, known["good"].state) == ("pending", "done")
+
+
+async def test_what_nobody_has_looked_at_keeps_its_place_in_the_backlog(
+    source: Origin, tmp_path: Path
+) -> None:
+    now = time.time_ns() // 1_000_000
+    jobs = [
+        Job(f"j{n}", "succeeded", output={"text": "x"}, completed_at=now + n)
+        for n in range(3)
+    ]
+    async with house(tmp_path, source) as home:
+        home.pipeline.offer(ME, Snapshot(ME.owner, tuple(jobs[:2]), (), backlog=True))
+        await home.settle(*jobs)
+        rows = await home.gallery.read(outbox.after, ME.owner, 0, 99)
+        assert {row.payload["jobId"]: row.action for row in rows} == {
+            "j0": "register",
+            "j1": "register",
+            "j2": "open",
+        }

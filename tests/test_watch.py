@@ -73,6 +73,9 @@ async def test_directories_may_come_and_go(tmp_path: Path) -> None:
             file.parent.mkdir(parents=True)
             file.write_text(text)
             await told(queue)
+            # Only a watch of the new directory sees this.
+            replace(file, f"{text}!")
+            await told(queue)
             file.unlink()
             file.parent.rmdir()
             file.parent.parent.rmdir()

@@ -18,12 +18,11 @@ from materializer.devserver.tokens import Identity, Tokens
 from materializer.errors import GatewayError, SignInNeeded
 
 _AUTH_REQUIRED = {
-    "error": "Sign in to Stella to use media generation.",
+    "error": "Media generation needs a signed-in Stella account.",
     "code": "auth_required",
     "action": (
-        "Ask the user to open the Stella desktop app and finish signing in "
-        "(Settings → Account, or the welcome screen on first launch). Once they're "
-        "signed in, retry the same request — no payload changes needed."
+        "Have the person open Stella and sign in, then send the same request again, "
+        "unchanged."
     ),
     "docsUrl": DOCS_URL,
 }

@@ -33,7 +33,8 @@ def test_what_is_still_wanted_stays_and_ids_are_never_used_twice() -> None:
     queries.apply(QueryUpdated(0, "old"))
     changed = queries.want({"b": ("m:q", {"x": 2}), "a": ("m:q", {"x": 3})})
     assert brief(changed) == [("Remove", 0), ("Add", 2)]
-    queries.apply(QueryUpdated(0, "late"))
+    queries.apply(QueryFailed(0, QueryFailure("late")))
+    assert queries.check(0) is None
     assert queries.results == {}
     assert queries.want({"b": ("m:q", {"x": 2})})[0]["queryId"] == 2
 

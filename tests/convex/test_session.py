@@ -280,9 +280,10 @@ def test_a_transition_in_pieces_is_put_together_with_pings_between() -> None:
 
 def test_another_message_between_pieces_counts_and_drops_them() -> None:
     play = live()
-    play(chunk("{", 0))
+    text = transition((1, 1, 2), (1, 1, 3), q0="big")
+    play(chunk(text[:50], 0))
     assert play.hears((1, 1, 1), (1, 1, 2), q0="y") != []
-    assert play(chunk("}", 1)) == [Close()]
+    assert play(chunk(text[50:], 1)) == [Close()]
 
 
 def test_pieces_do_not_outlive_their_connection() -> None:
@@ -366,6 +367,14 @@ def test_backoff_starts_over_only_when_every_query_is_confirmed_again() -> None:
     assert play.wait == 1
 
 
+def test_neither_a_token_nor_a_late_connection_cuts_the_wait_short() -> None:
+    play = live()
+    play(Closed("gone"))
+    assert play(TokenChanged(token("b"))) == []
+    assert play(Opened()) == []
+    assert (play.state, play.wait) == ("backoff", 1)
+
+
 def test_a_fatal_error_is_told_and_answered_with_patience() -> None:
     play = live()
     text = json.dumps({"type": "FatalError", "error": "Base version 0"})
@@ -399,6 +408,7 @@ def test_silence_ends_the_connection_and_anything_heard_extends_it() -> None:
 
 def test_a_sleep_of_the_computer_ends_the_connection_at_once() -> None:
     play = live()
+    assert play.wait <= 15
     play.mono += 1
     play.asleep = 3600
     assert play(Woke(play.mono)) == [Close()]
@@ -521,6 +531,18 @@ def test_when_every_token_is_refused_it_gives_up_after_three() -> None:
     assert play.state == "signed_out"
     assert play.mono - began >= 5  # fresh tokens are not asked for in a hurry
     assert play.wait == pytest.approx(300)
+
+
+def test_refusals_long_past_do_not_count() -> None:
+    play = Play()
+    play.open()
+    for mark in "bcde":
+        play(Received(auth_error(0)))
+        assert play.state == "backoff"
+        assert play.wakes() == [NeedToken(force=True)]
+        assert play(TokenChanged(token(mark))) == [Connect()]
+        play(Opened())
+        play.hears((0, 0, 0), (1, 1, 1), q0="x")
 
 
 def test_an_identity_that_expired_is_renewed() -> None:

@@ -12,6 +12,7 @@ from websockets.http11 import Response
 
 from convex_server import FAILED, SUCCEEDED, Deployment, Talk, deployed
 from convex_side import auth_error, jwt
+from materializer.convex import session
 from materializer.convex.token import Token
 from materializer.credentials import Credentials
 from materializer.errors import SettingsInvalid
@@ -275,6 +276,43 @@ async def test_signing_out_reaches_the_server_and_ends_the_connection(
         await work.nothing_comes()
 
 
+async def test_a_connection_that_is_slow_to_close_is_heard_no_more(
+    deployment: Deployment,
+) -> None:
+    known = Credentials()
+    known.set(jwt())
+    async with running(deployment, known) as work:
+        await work.snapshot()
+        old = work.feed._line
+        assert old is not None
+        assert old.task is not None
+        deployment.talks[0].socket.transport.pause_reading()
+        known.clear()
+        await work.until(lambda s: s.state == "signed_out")
+        known.set(jwt())
+        await work.snapshot()
+        await asyncio.wait([old.task])
+        assert (work.feed.status.state, work.feed.status.reconnects) == ("live", 1)
+        deployment.talks[0].socket.transport.abort()
+
+
+async def test_pings_keep_a_quiet_connection_and_silence_ends_it(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "SILENCE", 0.5)
+    monkeypatch.setattr(session, "GLANCE", 0.1)
+    async with running(deployment) as work:
+        await work.snapshot()
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        while loop.time() < start + 1:
+            await (await deployment.talks[0].socket.ping())
+            await asyncio.sleep(0.05)
+        assert work.feed.status.state == "live"
+        status = await work.until(lambda s: s.state == "backoff")
+        assert "silent" in (status.last_error or "")
+
+
 async def test_a_new_token_is_used_without_reconnecting(deployment: Deployment) -> None:
     known = Credentials(value=jwt())
     async with running(deployment, known) as work:
@@ -355,7 +393,10 @@ async def test_the_token_is_not_logged_even_at_debug(
     async with running(deployment) as work:
         await work.snapshot()
     client = [r for r in caplog.records if not r.name.startswith("websockets.server")]
-    assert jwt() not in "".join(record.getMessage() for record in client)
+    logged = "".join(record.getMessage() for record in client)
+    # The library shortens what it logs: its two ends remain.
+    assert "Authenticate" not in logged
+    assert jwt()[-10:] not in logged
 
 
 @pytest.mark.parametrize(

@@ -3,61 +3,48 @@
 import asyncio
 import json
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from materializer.announce import Announcer
+from materializer.gallery import Gallery, outbox
 from materializer.ipc.connection import Connection, Method
 from materializer.ipc.contract import DisplayAck, DisplaySubscribe, Hello, reader
 from materializer.ipc.endpoint import endpoint_file
 from materializer.ipc.server import IpcServer
-from materializer.model import DisplayUpdate
+from need import need
 
-NODE = shutil.which("node")
 CONSUMER = Path(__file__).with_name("consumer.mjs")
 SOON = 20.0
 
-pytestmark = pytest.mark.skipif(NODE is None, reason="needs node")
+
+@pytest.fixture(autouse=True)
+def node() -> None:
+    need("node")
 
 
-class Outbox:
-    def __init__(self) -> None:
-        self.updates: list[DisplayUpdate] = []
-        self.cursors: dict[str, int] = {}
+class Daemon:
+    """As much of one as a consumer sees, over a real gallery."""
 
-    def add(self, prompt: str) -> None:
+    def __init__(self, gallery: Gallery) -> None:
+        self.gallery = gallery
+        self.announcer = Announcer(gallery, lambda: "owner")
+        self.subscribed = asyncio.Event()
+
+    async def add(self, prompt: str) -> None:
         payload = {
             "kind": "media",
             "asset": {"kind": "image", "filePaths": ["/out/j_0.png"]},
             "prompt": prompt,
         }
-        self.updates.append(DisplayUpdate(len(self.updates) + 1, "open", payload))
+        await self.gallery.write(outbox.append, "owner", "open", payload)
+        self.announcer.wake()
 
-    async def updates_after(
-        self, owner: str | None, after: int, limit: int
-    ) -> list[DisplayUpdate]:
-        return self.updates[after : after + limit]
-
-    async def newest_seq(self) -> int:
-        return len(self.updates)
-
-    async def acknowledged(self, consumer: str) -> int | None:
-        return self.cursors.get(consumer)
-
-    async def acknowledge(self, consumer: str, seq: int) -> int:
-        self.cursors[consumer] = max(seq, self.cursors.get(consumer, 0))
-        return self.cursors[consumer]
-
-
-class Daemon:
-    """As much of one as a consumer sees."""
-
-    def __init__(self) -> None:
-        self.outbox = Outbox()
-        self.announcer = Announcer(self.outbox, lambda: "owner")
-        self.subscribed = asyncio.Event()
+    async def acknowledged(self) -> int | None:
+        return await self.gallery.read(outbox.acknowledged, "app", "owner")
 
     def methods(self) -> dict[str, Method[Any]]:
         return {
@@ -82,13 +69,19 @@ class Daemon:
         return {"cursor": subscription.cursor}
 
     async def ack(self, _: Connection, params: DisplayAck) -> dict[str, int]:
-        return {"cursor": await self.outbox.acknowledge(params.consumer, params.seq)}
+        return {"cursor": await self.announcer.acknowledge(params.consumer, params.seq)}
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+    gallery = Gallery.open(tmp_path / "gallery.db", tmp_path)
+    yield Daemon(gallery)
+    await gallery.close()
 
 
 async def consume(state: Path, count: int) -> asyncio.subprocess.Process:
-    assert NODE is not None
     return await asyncio.create_subprocess_exec(
-        NODE,
+        str(shutil.which("node")),
         str(CONSUMER),
         str(endpoint_file(state)),
         "app",
@@ -106,23 +99,21 @@ async def outcome(app: asyncio.subprocess.Process) -> tuple[list[Any], str, int 
 
 
 async def test_an_app_sees_what_it_missed_and_what_comes_each_once(
-    tmp_path: Path,
+    tmp_path: Path, daemon: Daemon
 ) -> None:
-    daemon = Daemon()
-    daemon.outbox.cursors["app"] = 1
     for prompt in ("seen", "line\nbreak \u2028 ü", "third"):
-        daemon.outbox.add(prompt)
+        await daemon.add(prompt)
+    await daemon.announcer.acknowledge("app", 1)
     async with IpcServer(tmp_path, "1") as server:
         server.offer(daemon.methods())
         app = await consume(tmp_path, 3)
         async with asyncio.timeout(SOON):
             await daemon.subscribed.wait()
-        daemon.outbox.add("live")
-        daemon.announcer.wake()
+        await daemon.add("live")
         updates, err, code = await outcome(app)
         assert (err, code) == ("", 0)
-        assert daemon.outbox.cursors["app"] == 4
-        daemon.outbox.add("later")
+        assert await daemon.acknowledged() == 4
+        await daemon.add("later")
         again, err, code = await outcome(await consume(tmp_path, 1))
     assert [(u["seq"], u["replay"], u["payload"]["prompt"]) for u in updates] == [
         (2, True, "line\nbreak \u2028 ü"),
@@ -139,8 +130,9 @@ async def test_an_app_learns_why_it_was_refused(tmp_path: Path) -> None:
     assert (updates, err, code) == ([], "-32601 there is no such method\n", 1)
 
 
-async def test_an_app_notices_that_the_daemon_goes(tmp_path: Path) -> None:
-    daemon = Daemon()
+async def test_an_app_notices_that_the_daemon_goes(
+    tmp_path: Path, daemon: Daemon
+) -> None:
     async with IpcServer(tmp_path, "1") as server:
         server.offer(daemon.methods())
         app = await consume(tmp_path, 1)

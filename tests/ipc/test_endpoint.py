@@ -93,4 +93,4 @@ def test_a_directory_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "state"):
         with pytest.raises(SettingsInvalid, match="cannot be made"):
-            endpoint.socket_path(path)
+            endpoint.publish(path, Endpoint("socket", 1, "1", 0))

@@ -1,0 +1,119 @@
+"""How a daemon leaves: asked by a signal, a client, its parent, or by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+
+from origin import Origin
+from process.house import MATERIALIZER, App, Held, House, png, posix
+
+AT_ONCE = 5.0
+
+
+def traces(state: Path) -> list[str]:
+    """Return what tells clients that a daemon listens."""
+    names = ("endpoint.json", "materializer.sock")
+    return [name for name in names if (state / "materializer" / name).exists()]
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_in_peace_with_a_download_in_flight(
+    house: House, source: Origin, number: signal.Signals
+) -> None:
+    held = Held(source, "/a.png", png("a"))
+    async with house.daemon() as daemon, App(house.state) as app:
+        await app.subscribe()
+        await app.feed("live")
+        house.finish("job", {"images": [{"url": held.url}]})
+        await held.halfway()
+        assert traces(house.state) == ["endpoint.json", "materializer.sock"]
+        daemon.send(number)
+        ended = await daemon.ended(within=AT_ONCE)
+    assert (ended.code, ended.out) == (0, "")
+    assert "Traceback" not in ended.err
+    assert traces(house.state) == []
+    assert "job_0.png" not in house.files()
+    held.let_go()
+    async with house.daemon(), App(house.state) as app:
+        await app.subscribe()
+        assert (await app.update())["payload"]["jobId"] == "job"
+        assert house.files() == ["job_0.png"]
+
+
+async def test_a_client_can_end_it(house: House) -> None:
+    async with house.daemon() as daemon, App(house.state) as app:
+        assert await app.call("daemon.shutdown") == {}
+        assert (await daemon.ended(within=AT_ONCE)).code == 0
+    assert traces(house.state) == []
+
+
+async def test_the_end_of_stdin_ends_it_only_when_that_was_asked_for(
+    house: House,
+) -> None:
+    async with house.daemon("--exit-with-parent", stdin=PIPE) as daemon:
+        assert (await daemon.ended(within=AT_ONCE)).code == 0
+    assert traces(house.state) == []
+    async with house.daemon(stdin=PIPE) as daemon, App(house.state) as app:
+        with pytest.raises(TimeoutError):
+            await daemon.ended(within=0.5)
+        assert (await app.call("daemon.status"))["pid"] == daemon.pid
+
+
+async def test_a_second_instance_names_the_first_and_leaves_it_alone(
+    house: House,
+) -> None:
+    async with house.daemon() as daemon:
+        second = await house.command(*MATERIALIZER, "run")
+        assert (second.code, second.out) == (3, "")
+        [line] = second.err.splitlines()
+        assert f"process {daemon.pid} " in line
+        assert str(house.state) in line
+        async with App(house.state) as app:
+            assert (await app.call("daemon.status"))["pid"] == daemon.pid
+
+
+async def test_once_leaves_when_everything_has_settled(
+    house: House, source: Origin
+) -> None:
+    held = Held(source, "/slow.png", png("slow"))
+    house.finish("slow", {"images": [{"url": held.url}]})
+    house.finish_picture("quick")
+    async with house.daemon("--once") as daemon, App(house.state) as app:
+        await held.halfway()
+        while (await app.event("job"))["state"] != "done":
+            pass
+        with pytest.raises(TimeoutError):
+            await daemon.ended(within=0.2)
+        held.let_go()
+        ended = await daemon.ended()
+    assert ended.code == 0
+    assert house.files() == ["quick_0.png", "slow_0.png"]
+
+
+async def test_once_with_nothing_to_do_leaves_at_once(house: House) -> None:
+    async with house.daemon("--once") as daemon:
+        assert (await daemon.ended()).code == 0
+
+
+async def test_once_says_that_a_sign_in_is_needed(house: House) -> None:
+    missing = house.root / "no-token"
+    async with house.daemon("--once", token_file=missing) as daemon:
+        ended = await daemon.ended()
+    assert ended.code == 77
+    assert "signed in" in ended.err.splitlines()[-1]
+    assert traces(house.state) == []
+
+
+async def test_it_stops_even_while_a_token_command_hangs(house: House) -> None:
+    command = f"{house.root / 'hangs'}"
+    script = Path(command)
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.chmod(0o700)
+    async with asyncio.timeout(1):
+        assert script.exists()

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+import socket
+import traceback
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from materializer.devserver.app import Backend
+from materializer.errors import GatewayError, SignInNeeded
+from materializer.gateway import Gateway
+from origin import Origin, origin
+
+ORDER = {"capability": "text_to_image", "prompt": "a red kite"}
+TOKEN = "aaa.secret-of-the-person.ccc"
+JOB = "/api/media/v1/job?jobId=j"
+
+
+@pytest.fixture
+async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
+    async with Backend(tmp_path / "backend", speed=100) as backend:
+        yield backend
+
+
+@pytest.fixture
+async def source() -> AsyncIterator[Origin]:
+    async with origin() as served:
+        yield served
+
+
+async def refusal(source: Origin) -> GatewayError:
+    async with Gateway(source.url(""), TOKEN) as gateway:
+        with pytest.raises(GatewayError) as refused:
+            await gateway.job("j")
+    return refused.value
+
+
+async def sign_in_needed(source: Origin, body: bytes) -> SignInNeeded:
+    source.serve(JOB, body, status="401 Unauthorized")
+    async with Gateway(source.url(""), TOKEN) as gateway:
+        with pytest.raises(SignInNeeded) as needed:
+            await gateway.job("j")
+    return needed.value
+
+
+async def test_an_order_is_accepted_and_its_job_can_be_asked_for(
+    backend: Backend,
+) -> None:
+    async with Gateway(backend.site_url, backend.token()) as gateway:
+        accepted = await gateway.generate(ORDER, idempotency_key="k")
+        job = await gateway.job(accepted["jobId"])
+    assert accepted["status"] == "queued"
+    assert job["jobId"] == accepted["jobId"]
+    assert job["request"]["prompt"] == "a red kite"
+
+
+async def test_the_same_key_again_is_the_same_job(backend: Backend) -> None:
+    async with Gateway(backend.site_url, backend.token()) as gateway:
+        first, again, other = [
+            (await gateway.generate(ORDER, idempotency_key=key))["jobId"]
+            for key in ("k", "k", "l")
+        ]
+    assert first == again
+    assert first != other
+
+
+async def test_the_catalogue_is_told_and_a_path_of_the_base_is_replaced(
+    backend: Backend,
+) -> None:
+    base = f"{backend.site_url}/some/path"
+    async with Gateway(base, backend.token()) as gateway:
+        catalogue = await gateway.capabilities()
+    assert "text_to_image" in [entry["id"] for entry in catalogue["data"]]
+
+
+async def test_token_and_device_are_sent_as_headers(source: Origin) -> None:
+    source.serve(JOB, b'{"jobId": "j"}')
+    async with Gateway(source.url(""), TOKEN, "device-7") as gateway:
+        assert await gateway.job("j") == {"jobId": "j"}
+    async with Gateway(source.url(""), TOKEN) as gateway:
+        await gateway.job("j")
+    with_device, without = [head.lower() for head in source.requests]
+    assert f"authorization: bearer {TOKEN}".lower() in with_device
+    assert "x-device-id: device-7" in with_device
+    assert "x-device-id" not in without
+
+
+async def test_a_job_id_cannot_reach_another_address(source: Origin) -> None:
+    source.serve("/api/media/v1/job?jobId=..%2F%3Fx%3D1%23%26a%3Db", b"{}")
+    async with Gateway(source.url(""), TOKEN) as gateway:
+        assert await gateway.job("../?x=1#&a=b") == {}
+
+
+async def test_a_refused_token_needs_a_sign_in_and_says_what_to_do_word_for_word(
+    backend: Backend,
+) -> None:
+    async with httpx.AsyncClient(base_url=backend.site_url) as plain:
+        answer = (await plain.get(JOB)).json()
+    async with Gateway(backend.site_url, TOKEN) as gateway:
+        with pytest.raises(SignInNeeded) as needed:
+            await gateway.generate(ORDER, idempotency_key="k")
+    assert answer["code"] == "auth_required"
+    assert str(needed.value) == answer["error"]
+    assert needed.value.action == answer["action"] != ""
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<h1>no</h1>", b"[]", b'{"error": 5, "action": 6}']
+)
+async def test_a_bare_401_needs_a_sign_in_too(source: Origin, body: bytes) -> None:
+    needed = await sign_in_needed(source, body)
+    assert "sign in again" in str(needed)
+    assert needed.action is None
+
+
+async def test_the_action_comes_as_it_is(source: Origin) -> None:
+    action = "  Öffne\nStella "
+    body = json.dumps({"error": "No.", "action": action}).encode()
+    needed = await sign_in_needed(source, body)
+    assert (str(needed), needed.action) == ("No.", action)
+
+
+async def test_what_the_gateway_refuses_it_refuses_in_its_own_words(
+    backend: Backend,
+) -> None:
+    async with Gateway(backend.site_url, backend.token()) as gateway:
+        with pytest.raises(GatewayError, match="prompt is required") as refused:
+            await gateway.generate(ORDER | {"prompt": ""}, idempotency_key="k")
+        with pytest.raises(GatewayError, match="Media job not found") as missing:
+            await gateway.job("nothing")
+    assert (refused.value.status, missing.value.status) == (400, 404)
+
+
+async def test_a_bill_to_pay_is_told(source: Origin) -> None:
+    source.serve(JOB, b'{"error": "Top up."}', status="402 Payment Required")
+    refused = await refusal(source)
+    assert (str(refused), refused.status) == ("Top up.", 402)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("Retry-After: 7", 7.0),
+        ("Retry-After: -7", None),
+        ("Retry-After: Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("X-Nothing: 7", None),
+    ],
+)
+async def test_how_long_to_wait_is_told_where_it_is_a_number_of_seconds(
+    source: Origin, header: str, seconds: float | None
+) -> None:
+    body = b'{"error": "Too many."}'
+    source.serve(JOB, body, header, status="429 Too Many Requests")
+    refused = await refusal(source)
+    assert (str(refused), refused.status) == ("Too many.", 429)
+    assert refused.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("body", "say"),
+    [
+        (b'{"error": "Upstream broke."}', "Upstream broke."),
+        (b'{"error": ""}', "Stella media request failed with status 500."),
+        (b'{"error": {"deep": 1}}', "Stella media request failed with status 500."),
+        (b"<html>", "Stella media request failed with status 500."),
+        (b"[1]", "Stella media request failed with status 500."),
+    ],
+)
+async def test_a_fault_of_the_gateway_is_told_with_and_without_its_words(
+    source: Origin, body: bytes, say: str
+) -> None:
+    source.serve(JOB, body, status="500 Internal Server Error")
+    refused = await refusal(source)
+    assert (str(refused), refused.status) == (say, 500)
+
+
+async def test_the_token_follows_no_redirect(source: Origin) -> None:
+    elsewhere = f"Location: {source.url('/elsewhere')}"
+    source.serve(JOB, b"", elsewhere, status="302 Found")
+    assert (await refusal(source)).status == 302
+    assert len(source.requests) == 1
+
+
+async def test_no_answer_has_no_status_and_names_the_host(source: Origin) -> None:
+    source.raw(JOB, "200 OK", "Content-Length: 5", body=b"{")
+    cut_short = await refusal(source)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with Gateway(f"http://127.0.0.1:{port}", TOKEN) as gateway:
+        with pytest.raises(GatewayError) as unreachable:
+            await gateway.capabilities()
+    for error in (cut_short, unreachable.value):
+        assert error.status is None
+        assert "127.0.0.1 did not answer" in str(error)
+
+
+async def test_the_token_is_in_no_error_nor_what_led_to_it(source: Origin) -> None:
+    source.raw(JOB, "200 OK", "Content-Length: 5", body=b"{")
+    errors = [await refusal(source)]
+    source.serve(JOB, b"", status="500 Oh")
+    errors += [await refusal(source)]
+    told = [line for error in errors for line in traceback.format_exception(error)]
+    told += [repr(error) for error in errors]
+    told += [str(await sign_in_needed(source, b""))]
+    assert TOKEN in source.requests[0]
+    assert TOKEN not in "".join(told)

@@ -1,0 +1,570 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convex_side import jwt
+from materializer import __version__, config
+from materializer.announce import Announcer
+from materializer.credentials import Credentials
+from materializer.feed import FeedStatus
+from materializer.fetch import Fetcher, Guard
+from materializer.gallery import Gallery, ledger
+from materializer.ipc.client import Client
+from materializer.ipc.contract import PARAMS, TOPICS
+from materializer.ipc.jsonlines import (
+    INVALID_PARAMS,
+    NOT_FOUND,
+    NOT_SIGNED_IN,
+    RpcError,
+)
+from materializer.ipc.server import IpcServer
+from materializer.methods import Methods
+from materializer.model import (
+    Account,
+    Job,
+    JobError,
+    JobState,
+    Placed,
+    Settlement,
+    Snapshot,
+)
+from materializer.pipeline import Pipeline
+from materializer.place import Places
+from materializer.plan import OVERLAP_MS, Work, payloads
+from materializer.presence import Events, Presence
+
+ME = Account("https://a.test", "https://site.test|me")
+YOU = Account("https://a.test", "https://site.test|you")
+SOON = 10.0
+T0 = 1_760_000_000_000
+
+
+class Desk:
+    """Every method, over real rooms; only the feed is played."""
+
+    def __init__(self, state: Path) -> None:
+        settings = config.load({"state_dir": str(state), "min_free_space": "0"}, {})
+        paths = settings.paths
+        paths.partial.mkdir(parents=True)
+        self.state = state
+        self.outputs = paths.outputs
+        self.presence = Presence(account=ME, last_owner=ME.owner)
+        self.gallery = Gallery.open(paths.gallery_db, paths.outputs)
+        self.fetcher = Fetcher(Guard(), per_host=1, idle_timeout=5, user_agent="t")
+        self.events = Events()
+        self.credentials = Credentials(value=jwt("me"))
+        self.announcer = Announcer(self.gallery, lambda: self.presence.shown_owner)
+        self.stop = asyncio.Event()
+        self.asked: list[tuple[Account, str]] = []
+        self.there = True
+        places = Places(paths.outputs, paths.partial)
+        self.pipeline = Pipeline(
+            self.gallery,
+            self.fetcher,
+            places,
+            settings,
+            emit=self.events.emit,
+            on_announced=self.announcer.wake,
+            on_failed=lambda: None,
+        )
+        self.methods = Methods(
+            settings,
+            self.presence,
+            self.gallery,
+            places,
+            self.pipeline,
+            self.announcer,
+            self.events,
+            self.credentials,
+            materialize=self.materialize,
+            stop=self.stop,
+        )
+
+    async def materialize(self, account: Account, job_id: str) -> bool:
+        self.asked.append((account, job_id))
+        return self.there
+
+    async def save(
+        self,
+        job_id: str,
+        *files: Placed,
+        at: int = T0,
+        account: Account = ME,
+        state: JobState = "done",
+        error: tuple[str, str] | None = None,
+        retry_at: int | None = None,
+    ) -> None:
+        """Enter a job as the pipeline does, files, announcements and all."""
+        job = Job(
+            job_id,
+            "succeeded",
+            "text_to_image",
+            "best",
+            f"a picture of {job_id}",
+            "16:9",
+            created_at=at - 9,
+            completed_at=at,
+        )
+        for file in files:
+            Path(file.path).write_bytes(b"x" * file.bytes)
+        shown = () if state == "pending" else tuple(payloads(job, files))
+        settlement = Settlement(
+            job,
+            state,
+            files,
+            shown,
+            attempts=1,
+            error=error,
+            next_attempt_at=retry_at,
+        )
+        await self.gallery.write(ledger.remember, account, [Work(job, "open")])
+        await self.gallery.write(ledger.settle, account, settlement, at + 5)
+        self.announcer.wake()
+
+    def image(self, job_id: str, index: int = 0) -> Placed:
+        path = self.outputs / f"{job_id}_{index}.png"
+        return Placed(index, "image", str(path), 3, "abc", "image/png", 20, 10)
+
+
+@asynccontextmanager
+async def at(state: Path) -> AsyncIterator[tuple[Desk, Client]]:
+    async with AsyncExitStack() as stack:
+        desk = Desk(state)
+        stack.push_async_callback(desk.gallery.close)
+        stack.push_async_callback(desk.fetcher.close)
+        server = await stack.enter_async_context(IpcServer(state, "1"))
+        server.offer(desk.methods.table())
+        yield desk, await stack.enter_async_context(Client(state))
+
+
+@pytest.fixture
+async def open_desk(tmp_path: Path) -> AsyncIterator[tuple[Desk, Client]]:
+    async with at(tmp_path) as both:
+        yield both
+
+
+@pytest.fixture
+def desk(open_desk: tuple[Desk, Client]) -> Desk:
+    return open_desk[0]
+
+
+@pytest.fixture
+def client(open_desk: tuple[Desk, Client]) -> Client:
+    return open_desk[1]
+
+
+async def ask(client: Client, method: str, **params: object) -> Any:
+    return await client.call(method, params, SOON)
+
+
+async def refusal(client: Client, method: str, **params: object) -> tuple[int, str]:
+    with pytest.raises(RpcError) as refused:
+        await ask(client, method, **params)
+    return refused.value.rpc_code, str(refused.value)
+
+
+async def told(client: Client, method: str) -> Any:
+    async with asyncio.timeout(SOON):
+        sent = await anext(client.notifications())
+    assert sent.method == method
+    return sent.params
+
+
+def test_there_is_a_method_for_every_name_of_the_contract(desk: Desk) -> None:
+    assert desk.methods.table().keys() == PARAMS.keys()
+
+
+async def test_hello_says_who_and_where_and_whose(desk: Desk, client: Client) -> None:
+    hello = await ask(client, "hello", client="t", protocol=1)
+    assert hello == {
+        "server": "stella-materializer",
+        "version": __version__,
+        "protocol": 1,
+        "pid": os.getpid(),
+        "stateDir": str(desk.state),
+        "owner": ME.owner,
+    }
+    desk.presence.account = None
+    assert (await ask(client, "hello", client="t", protocol=1))["owner"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "field"),
+    [
+        ("hello", {"client": "t", "protocol": 2}, "protocol"),
+        ("display.subscribe", {"consumer": ""}, "consumer"),
+        ("display.subscribe", {"consumer": "app", "after": -1}, "after"),
+        ("display.ack", {"consumer": "app", "seq": "1"}, "seq"),
+        ("events.subscribe", {"topics": ["job", "weather"]}, "topics.1"),
+        ("gallery.list", {"limit": 501}, "limit"),
+        ("gallery.list", {"kind": "smell"}, "kind"),
+        ("gallery.list", {"cursor": "none of ours"}, "cursor"),
+        ("gallery.list", {"cursor": "5"}, "cursor"),
+        ("gallery.list", {"cursor": f"{10**30}:j_0"}, "cursor"),
+        ("job.get", {}, "jobId"),
+        ("job.materialize", {"jobId": 5}, "jobId"),
+        ("auth.set", {}, "token"),
+        ("auth.set", {"token": "a.b.c", "convexUrl": 5}, "convexUrl"),
+    ],
+)
+async def test_wrong_params_are_refused_by_name(
+    client: Client, method: str, params: dict[str, object], field: str
+) -> None:
+    code, say = await refusal(client, method, **params)
+    assert code == INVALID_PARAMS
+    assert say.startswith(f"{field}: ")
+
+
+async def test_an_item_has_every_field_of_the_contract(
+    desk: Desk, client: Client
+) -> None:
+    image = desk.image("j")
+    await desk.save("j", image)
+    item = {
+        "id": "j_0",
+        "jobId": "j",
+        "index": 0,
+        "kind": "image",
+        "path": image.path,
+        "fileName": "j_0.png",
+        "bytes": 3,
+        "sha256": "abc",
+        "mimeType": "image/png",
+        "width": 20,
+        "height": 10,
+        "prompt": "a picture of j",
+        "capability": "text_to_image",
+        "profile": "best",
+        "aspectRatio": "16:9",
+        "createdAt": T0,
+        "savedAt": T0 + 5,
+        "missing": False,
+    }
+    page = await ask(client, "gallery.list")
+    assert page == {"items": [item], "nextCursor": None, "total": 1}
+    Path(image.path).unlink()
+    page = await ask(client, "gallery.list")
+    assert page["items"] == [item | {"missing": True}]
+
+
+async def test_the_gallery_is_paged_newest_first_and_nothing_comes_twice(
+    desk: Desk, client: Client
+) -> None:
+    for n in range(3):
+        await desk.save(f"j{n}", desk.image(f"j{n}", 0), desk.image(f"j{n}", 1), at=n)
+    seen: list[str] = []
+    cursor, totals = None, []
+    while True:
+        page = await ask(client, "gallery.list", limit=4, cursor=cursor)
+        seen += [item["id"] for item in page["items"]]
+        totals.append(page["total"])
+        if (cursor := page["nextCursor"]) is None:
+            break
+    assert seen == ["j2_0", "j2_1", "j1_0", "j1_1", "j0_0", "j0_1"]
+    assert totals == [6, 6]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"kind": "video"}, ["film_0"]),
+        ({"jobId": "j"}, ["j_0"]),
+        ({"search": "OF FILM"}, ["film_0"]),
+        ({"capability": "text_to_image"}, ["film_0", "j_0"]),
+        ({"capability": "text_to_3d"}, []),
+    ],
+)
+async def test_the_gallery_is_narrowed_by_what_is_asked(
+    desk: Desk, client: Client, wanted: dict[str, object], found: list[str]
+) -> None:
+    path = str(desk.outputs / "film_0.mp4")
+    await desk.save("j", desk.image("j"), at=1)
+    await desk.save("film", Placed(0, "video", path, 3, "abc", "video/mp4"), at=2)
+    page = await ask(client, "gallery.list", **wanted)
+    assert [item["id"] for item in page["items"]] == found
+    assert page["total"] == len(found)
+
+
+async def test_a_job_is_told_with_its_files_and_items(
+    desk: Desk, client: Client
+) -> None:
+    image = desk.image("j")
+    await desk.save("j", image)
+    [item] = (await ask(client, "gallery.list"))["items"]
+    assert await ask(client, "job.get", jobId="j") == {
+        "jobId": "j",
+        "state": "done",
+        "status": "succeeded",
+        "capability": "text_to_image",
+        "attempts": 1,
+        "nextAttemptAt": None,
+        "error": None,
+        "files": [image.path],
+        "outputs": [item],
+    }
+
+
+async def test_a_job_that_waits_says_until_when_and_why(
+    desk: Desk, client: Client
+) -> None:
+    why = ("unavailable", "the source is busy")
+    await desk.save("j", state="pending", error=why, retry_at=T0 + 99)
+    job = await ask(client, "job.get", jobId="j")
+    assert (job["state"], job["attempts"]) == ("pending", 1)
+    assert (job["nextAttemptAt"], job["error"]) == (T0 + 99, "the source is busy")
+    assert (job["files"], job["outputs"]) == ([], [])
+    desk.pipeline.in_flight.add((ME.owner, "j"))
+    assert (await ask(client, "job.get", jobId="j"))["state"] == "fetching"
+
+
+async def test_a_job_that_failed_upstream_says_so(desk: Desk, client: Client) -> None:
+    lost = Job("j", "failed", "icon", error=JobError("No."), completed_at=5)
+    await desk.gallery.write(ledger.fail, ME, [(lost, True)])
+    job = await ask(client, "job.get", jobId="j")
+    assert (job["state"], job["status"], job["error"]) == ("failed", "failed", "No.")
+
+
+async def test_an_unknown_job_is_not_found(client: Client) -> None:
+    code, say = await refusal(client, "job.get", jobId="nothing")
+    assert code == NOT_FOUND
+    assert "job" in say
+
+
+async def test_a_job_is_materialized_and_then_told(desk: Desk, client: Client) -> None:
+    await desk.save("j", desk.image("j"))
+    job = await ask(client, "job.materialize", jobId="j")
+    assert job == await ask(client, "job.get", jobId="j")
+    assert desk.asked == [(ME, "j")]
+
+
+async def test_a_job_that_the_backend_does_not_know_is_not_found(
+    desk: Desk, client: Client
+) -> None:
+    desk.there = False
+    code, say = await refusal(client, "job.materialize", jobId="nothing")
+    assert code == NOT_FOUND
+    assert "backend" in say
+
+
+async def test_signed_out_what_is_here_stays_readable_and_the_feed_is_not(
+    desk: Desk, client: Client
+) -> None:
+    await desk.save("j", desk.image("j"))
+    desk.presence.account = None
+    assert (await ask(client, "gallery.list"))["total"] == 1
+    assert (await ask(client, "job.get", jobId="j"))["state"] == "done"
+    assert await ask(client, "display.subscribe", consumer="app", after=0)
+    assert (await told(client, "display.update"))["seq"] == 1
+    code, _ = await refusal(client, "job.materialize", jobId="j")
+    assert (code, desk.asked) == (NOT_SIGNED_IN, [])
+
+
+async def test_whoever_is_signed_in_sees_nothing_of_anybody_else(
+    desk: Desk, client: Client
+) -> None:
+    await desk.save("mine", desk.image("mine"))
+    await desk.save("yours", desk.image("yours"), account=YOU)
+    desk.presence.account = YOU
+    page = await ask(client, "gallery.list")
+    assert ([item["id"] for item in page["items"]], page["total"]) == (["yours_0"], 1)
+    assert (await refusal(client, "job.get", jobId="mine"))[0] == NOT_FOUND
+    await ask(client, "display.subscribe", consumer="app", after=0)
+    update = await told(client, "display.update")
+    assert update["payload"]["jobId"] == "yours"
+    status = await ask(client, "daemon.status")
+    assert status["gallery"] == {"items": 1, "bytes": 3}
+    assert client._wire.unasked.empty()
+
+
+async def test_updates_are_replayed_until_they_are_acknowledged_with_the_same_seq(
+    desk: Desk, client: Client
+) -> None:
+    await desk.save("a", desk.image("a"))
+    assert await ask(client, "display.subscribe", consumer="app", after=0) == {
+        "cursor": 0
+    }
+    first = await told(client, "display.update")
+    await desk.save("b", desk.image("b"))
+    second = await told(client, "display.update")
+    path = str(desk.outputs / "a_0.png")
+    assert first == {
+        "seq": 1,
+        "action": "register",
+        "replay": True,
+        "payload": {
+            "kind": "media",
+            "asset": {"kind": "image", "filePaths": [path]},
+            "jobId": "a",
+            "capability": "text_to_image",
+            "prompt": "a picture of a",
+            "aspectRatio": "16:9",
+            "createdAt": T0,
+        },
+    }
+    assert (second["seq"], second["replay"]) == (2, False)
+    assert await ask(client, "display.ack", consumer="app", seq=1) == {"cursor": 1}
+    assert await ask(client, "display.ack", consumer="app", seq=0) == {"cursor": 1}
+    async with Client(desk.state) as again:
+        assert await ask(again, "display.subscribe", consumer="app") == {"cursor": 1}
+        assert await told(again, "display.update") == second | {"replay": True}
+
+
+async def test_a_new_consumer_starts_at_the_newest_update(
+    desk: Desk, client: Client
+) -> None:
+    await desk.save("a", desk.image("a"))
+    assert await ask(client, "display.subscribe", consumer="new") == {"cursor": 1}
+    await desk.save("b", desk.image("b"))
+    assert (await told(client, "display.update"))["seq"] == 2
+
+
+@pytest.mark.parametrize(
+    ("topics", "heard"),
+    [(None, sorted(TOPICS)), (["job", "feed"], ["feed", "job"]), ([], [])],
+)
+async def test_events_of_the_wanted_topics_are_told(
+    desk: Desk, client: Client, topics: list[str] | None, heard: list[str]
+) -> None:
+    params = {} if topics is None else {"topics": topics}
+    assert await ask(client, "events.subscribe", **params) == {}
+    for topic in sorted(TOPICS):
+        desk.events.emit(topic, "happened", {"n": 1})
+    events = [await told(client, "event") for _ in heard]
+    assert [event["topic"] for event in events] == heard
+    assert all(event.keys() == {"topic", "type", "at", "data"} for event in events)
+    await ask(client, "daemon.status")
+    assert client._wire.unasked.empty()
+
+
+async def test_the_status_has_every_field_of_the_contract(
+    desk: Desk, client: Client
+) -> None:
+    desk.presence.feed = FeedStatus("backoff", "https://a.test", None, 3, "no line")
+    desk.presence.notifications = "shown through plyer"
+    for query in ledger.QUERIES:
+        await desk.gallery.write(ledger.since, ME, query, first=7)
+    await desk.save("done", desk.image("done"))
+    await desk.save("odd", state="unrecognised")
+    await desk.save("waits", state="pending", at=T0 + 10)
+    await desk.save("runs", state="pending", at=T0 + 10)
+    lost = Job("lost", "failed", completed_at=T0)
+    await desk.gallery.write(ledger.fail, ME, [(lost, True)])
+    desk.pipeline.in_flight |= {(ME.owner, "runs"), (YOU.owner, "other")}
+    status = await ask(client, "daemon.status")
+    assert 0 <= status.pop("uptimeMs") < 60_000
+    assert status["disk"].pop("freeBytes") > 0
+    assert status == {
+        "version": __version__,
+        "pid": os.getpid(),
+        "stateDir": str(desk.state),
+        "owner": ME.owner,
+        "feed": {
+            "state": "backoff",
+            "url": "https://a.test",
+            "connectedAt": None,
+            "reconnects": 3,
+            "lastError": "no line",
+        },
+        "jobs": {"pending": 1, "fetching": 1, "done": 1, "failed": 2},
+        "gallery": {"items": 1, "bytes": 3},
+        "disk": {"paused": False},
+        "since": T0 - OVERLAP_MS,
+        "notifications": "shown through plyer",
+    }
+
+
+async def test_signed_out_the_status_has_no_owner_and_no_cursor(
+    desk: Desk, client: Client
+) -> None:
+    desk.presence.account = None
+    status = await ask(client, "daemon.status")
+    assert (status["owner"], status["since"]) == (None, None)
+
+
+async def test_a_disk_that_is_full_is_a_state_with_words(
+    desk: Desk, client: Client
+) -> None:
+    desk.pipeline.disk_trouble = "the disk is full"
+    disk = (await ask(client, "daemon.status"))["disk"]
+    assert disk.pop("freeBytes") > 0
+    assert disk == {"paused": True, "error": "the disk is full"}
+
+
+async def test_a_disk_that_is_gone_is_a_state_with_words(
+    desk: Desk, client: Client
+) -> None:
+    (desk.outputs / ".partial").rmdir()
+    desk.outputs.rmdir()
+    disk = (await ask(client, "daemon.status"))["disk"]
+    assert (disk["freeBytes"], disk["paused"]) == (None, True)
+    assert "outputs directory" in disk["error"]
+
+
+async def test_a_shutdown_is_answered_and_then_asked_for(
+    desk: Desk, client: Client
+) -> None:
+    assert await ask(client, "daemon.shutdown") == {}
+    assert desk.stop.is_set()
+
+
+async def test_a_token_that_is_set_wins_until_it_is_cleared(
+    desk: Desk, client: Client
+) -> None:
+    changes = desk.credentials.changes()
+    result = await ask(client, "auth.set", token=jwt("you"), convexUrl="https://b.test")
+    assert result == {"owner": YOU.owner}
+    async with asyncio.timeout(SOON):
+        await anext(changes)
+    now = await desk.credentials.current()
+    assert (now and now.owner) == YOU.owner
+    assert desk.credentials.grant.convex_url == "https://b.test"
+    assert await ask(client, "auth.clear") == {}
+    now = await desk.credentials.current()
+    assert (now and now.owner) == ME.owner
+
+
+async def test_a_bad_token_is_refused_without_being_shown(
+    desk: Desk, client: Client
+) -> None:
+    code, say = await refusal(client, "auth.set", token="not-a-jwt-but-secret")
+    assert code == INVALID_PARAMS
+    assert "JWT" in say
+    assert "secret" not in say
+    now = await desk.credentials.current()
+    assert (now and now.owner) == ME.owner
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://a.test", "https://", "https://happy.convex.site"]
+)
+async def test_a_deployment_that_cannot_be_is_refused_and_changes_nothing(
+    desk: Desk, client: Client, url: str
+) -> None:
+    code, say = await refusal(client, "auth.set", token=jwt("you"), convexUrl=url)
+    assert code == INVALID_PARAMS
+    assert "URL" in say
+    now = await desk.credentials.current()
+    assert (now and now.owner) == ME.owner
+
+
+async def test_the_pipeline_s_announcements_reach_a_subscriber(
+    desk: Desk, client: Client
+) -> None:
+    await ask(client, "display.subscribe", consumer="app", after=0)
+    job = Job("j", "succeeded", "speech_to_text", output={"text": "hi"}, completed_at=5)
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(desk.pipeline.run())
+        desk.pipeline.offer(ME, Snapshot(ME.owner, (job,), ()))
+        update = await told(client, "display.update")
+        working.cancel()
+    assert update["payload"]["asset"] == {"kind": "text", "text": "hi"}
+    job_now = await ask(client, "job.get", jobId="j")
+    assert [Path(file).name for file in job_now["files"]] == ["j_0.txt", "j_1.json"]
+    assert [item["id"] for item in job_now["outputs"]] == ["j_0"]

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from materializer.ipc.client import Client
+from materializer.ipc.connection import Connection, Method
+from materializer.ipc.server import IpcServer
+from materializer.model import Account
+from materializer.presence import Events, Presence
+
+SOON = 10.0
+
+
+class Station:
+    """Events behind a real socket; a client subscribes by naming its topics."""
+
+    def __init__(self) -> None:
+        self.events = Events()
+        self.listening: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
+
+    async def listen(self, connection: Connection, params: Any) -> None:
+        topics = frozenset(params["topics"])
+        task = connection.spawn(self.events.listen(connection, topics))
+        self.listening.put_nowait(task)
+
+
+@asynccontextmanager
+async def station(state: Path) -> AsyncIterator[Station]:
+    built = Station()
+    async with IpcServer(state, "1") as server:
+        server.offer({"listen": Method(lambda sent: sent, built.listen)})
+        yield built
+
+
+async def tune_in(client: Client, *topics: str) -> None:
+    await client.call("listen", {"topics": topics}, SOON)
+
+
+async def next_event(client: Client) -> dict[str, Any]:
+    async with asyncio.timeout(SOON):
+        sent = await anext(client.notifications())
+    assert sent.method == "event"
+    event: dict[str, Any] = sent.params
+    return event
+
+
+def test_nobody_is_signed_in_at_first_and_nothing_is_shown() -> None:
+    presence = Presence()
+    assert (presence.owner, presence.shown_owner) == (None, None)
+    assert presence.feed.state == "stopped"
+
+
+def test_the_last_owner_is_shown_while_nobody_is_signed_in() -> None:
+    presence = Presence(last_owner="iss|me")
+    assert (presence.owner, presence.shown_owner) == (None, "iss|me")
+
+
+def test_whoever_is_signed_in_is_shown_and_nobody_else() -> None:
+    presence = Presence(account=Account("https://a.test", "b"), last_owner="a")
+    assert (presence.owner, presence.shown_owner) == ("b", "b")
+
+
+async def test_only_who_listens_to_a_topic_hears_of_it(tmp_path: Path) -> None:
+    async with (
+        station(tmp_path) as radio,
+        Client(tmp_path) as jobs,
+        Client(tmp_path) as both,
+        Client(tmp_path) as none,
+    ):
+        await tune_in(jobs, "job")
+        await tune_in(both, "job", "feed")
+        await tune_in(none)
+        before = int(time.time() * 1000)
+        radio.events.emit("feed", "live", {"state": "live"})
+        radio.events.emit("job", "done", {"jobId": "j"})
+        heard = await next_event(jobs)
+        assert before <= heard.pop("at") <= int(time.time() * 1000)
+        assert heard == {"topic": "job", "type": "done", "data": {"jobId": "j"}}
+        told = [(await next_event(both))["topic"] for _ in range(2)]
+        assert told == ["feed", "job"]
+        # What was emitted before this call would have come before its answer.
+        await tune_in(none)
+        assert none._wire.unasked.empty()
+
+
+async def test_listening_again_replaces_the_topics(tmp_path: Path) -> None:
+    async with station(tmp_path) as radio, Client(tmp_path) as client:
+        await tune_in(client, "job")
+        await tune_in(client, "feed")
+        radio.events.emit("job", "done", {})
+        radio.events.emit("feed", "live", {})
+        assert (await next_event(client))["topic"] == "feed"
+
+
+async def test_a_client_that_has_gone_is_forgotten(tmp_path: Path) -> None:
+    async with station(tmp_path) as radio, Client(tmp_path) as staying:
+        await tune_in(staying, "job")
+        async with Client(tmp_path) as leaving:
+            await tune_in(leaving, "job")
+            assert len(radio.events._listeners) == 2
+        _, left = [await radio.listening.get() for _ in range(2)]
+        async with asyncio.timeout(SOON):
+            await asyncio.wait([left])
+        assert len(radio.events._listeners) == 1
+        radio.events.emit("job", "done", {})
+        assert (await next_event(staying))["topic"] == "job"
