@@ -79,6 +79,7 @@ class Daemon:
         self._feed: Feed | None = None
         self._asked: dict[str, asyncio.Future[bool]] = {}
         self._hidden: frozenset[str] = frozenset()
+        self._full = False
         self._events = Events()
         self._presence = Presence()
         self._credentials = credentials
@@ -246,14 +247,17 @@ class Daemon:
         """Ask for what a full page hides, and no longer for what has settled."""
         if snapshot.unreadable:
             log.warning("%d jobs of the feed are unreadable", snapshot.unreadable)
-        visible = {job.job_id for job in (*(snapshot.succeeded or ()),)}
+        visible = {job.job_id for job in snapshot.succeeded or ()}
+        before = hidden_before(snapshot)
         hidden: frozenset[str] = frozenset()
-        if (before := hidden_before(snapshot)) is not None:
+        if before is not None:
             open_jobs = await self._gallery.read(ledger.open_jobs, account)
             hidden = frozenset(open_jobs) - (visible - self._hidden)
-            reason = "the feed's page is full, so it may hide older jobs"
-            log.warning("%s", reason)
-            self._events.emit("feed", "gap", {"reason": reason, "before": before})
+            if not self._full:
+                reason = "the feed's page is full, so it may hide older jobs"
+                log.warning("%s", reason)
+                self._events.emit("feed", "gap", {"reason": reason, "before": before})
+        self._full = before is not None
         settled = await self._gallery.read(ledger.settled_below, account, visible)
         if hidden != self._hidden or settled >= RESUBSCRIBE_AT:
             self._hidden = hidden

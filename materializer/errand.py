@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from materializer import __version__, host
 from materializer.config import Settings
-from materializer.errors import AlreadyRunning
+from materializer.errors import AlreadyRunning, DiskTrouble
 from materializer.fetch import Fetcher, Guard
 from materializer.gallery import Gallery, items
 from materializer.model import Account, Job, JobRecord, Snapshot
@@ -53,14 +53,21 @@ async def save(settings: Settings, account: Account, job: Job) -> JobRecord:
         )
         lists = ((job,), ()) if job.succeeded else ((), (job,))
         pipeline.offer(account, Snapshot(account.owner, *lists))
-        async with asyncio.TaskGroup() as tasks:
-            working = tasks.create_task(pipeline.run())
-            await pipeline.tried()
-            working.cancel()
+        await _try_once(pipeline)
         record = await gallery.read(items.record, account.owner, job.job_id)
         if record is None:
             raise RuntimeError("the pipeline did not enter the job in the ledger")
         return record
+
+
+async def _try_once(pipeline: Pipeline) -> None:
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(pipeline.run())
+            await pipeline.tried()
+            working.cancel()
+    except* DiskTrouble as trouble:
+        raise trouble.exceptions[0] from None
 
 
 async def _lock(errand: AsyncExitStack, lock: host.InstanceLock) -> None:

@@ -126,7 +126,7 @@ class Methods:
             page = await self._gallery.read(
                 items.page, self._presence.shown_owner, wanted
             )
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise RpcError(INVALID_PARAMS, "cursor: not one that was given") from error
         return page.wire()
 

@@ -12,37 +12,22 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from materializer import naming, outputs
+from materializer import outputs
 from materializer.config import Settings
-from materializer.errors import DiskTrouble, FetchError, OutputDamaged, OutputRefused
-from materializer.fetch import Fetched, Fetcher, write
+from materializer.delivery import Delivery, Emit
+from materializer.errors import DiskTrouble, FetchError
+from materializer.fetch import Fetcher
 from materializer.gallery import Gallery, items, ledger
-from materializer.model import (
-    Account,
-    Inline,
-    Job,
-    Output,
-    Placed,
-    Refused,
-    Remote,
-    Snapshot,
-)
+from materializer.model import Account, Job, JobError, Output, Placed, Snapshot
 from materializer.place import Places, disk_trouble
 from materializer.plan import Work, conclude, is_quiet, plan
-from materializer.sniff import is_page, sniff
+from materializer.wording import shown
 
 log = logging.getLogger(__name__)
 
 DISK_PAUSE = 30.0
 """Seconds until a disk that could take nothing is tried again."""
-
-_PROGRESS = 0.25
-
-
-Emit = Callable[[str, str, dict[str, Any]], None]
-"""Tells local clients of an event: topic, type, data."""
 
 
 class Pipeline:
@@ -65,7 +50,7 @@ class Pipeline:
         on_failed: Callable[[], None],
     ) -> None:
         self._gallery = gallery
-        self._fetcher = fetcher
+        self._delivery = Delivery(fetcher, places, settings, emit)
         self._places = places
         self._settings = settings
         self._emit = emit
@@ -75,7 +60,6 @@ class Pipeline:
         self._looked = False
         self._wake = asyncio.Event()
         self._bell = asyncio.Event()
-        self._slots = asyncio.Semaphore(settings.max_concurrent_downloads)
         self.in_flight: set[tuple[str, str]] = set()
         self.disk_trouble: str | None = None
 
@@ -145,6 +129,8 @@ class Pipeline:
             return None
         account, snapshot = self._wanted
         jobs = (*(snapshot.succeeded or ()), *(snapshot.failed or ()))
+        # Before the ledger is read: a job that settles meanwhile is not due again.
+        busy = frozenset(self.in_flight)
         known = await self._gallery.read(
             ledger.known, account.owner, [job.job_id for job in jobs]
         )
@@ -157,7 +143,7 @@ class Pipeline:
         )
         try:
             await self._record(account, todo.failed)
-            await self._start(workers, account, todo.work)
+            await self._start(workers, account, todo.work, busy)
         except DiskTrouble as error:
             self._pause(error)
             return _now() + int(DISK_PAUSE * 1000)
@@ -166,23 +152,24 @@ class Pipeline:
     async def _record(self, account: Account, failed: Sequence[Job]) -> None:
         if not failed:
             return
+        fit = [_shown(job) for job in failed]
         with disk_trouble():
             await self._gallery.write(
-                ledger.fail, account, [(job, not is_quiet(job)) for job in failed]
+                ledger.fail, account, [(job, not is_quiet(job)) for job in fit]
             )
-        for job in failed:
+        for job in fit:
             self._tell(job, "failed", job.error.message if job.error else None)
         self._ring()
         self._on_failed()
 
     async def _start(
-        self, workers: asyncio.TaskGroup, account: Account, work: Sequence[Work]
+        self,
+        workers: asyncio.TaskGroup,
+        account: Account,
+        work: Sequence[Work],
+        busy: frozenset[tuple[str, str]],
     ) -> None:
-        new = [
-            part
-            for part in work
-            if (account.owner, part.job.job_id) not in self.in_flight
-        ]
+        new = [part for part in work if (account.owner, part.job.job_id) not in busy]
         if not new:
             return
         with disk_trouble():
@@ -217,7 +204,7 @@ class Pipeline:
 
         async def attempt(output: Output) -> None:
             try:
-                placed.append(await self._output(work.job, output, stem))
+                placed.append(await self._delivery.deliver(work.job, output, stem))
             except FetchError as error:
                 errors.append(error)
 
@@ -253,75 +240,6 @@ class Pipeline:
             self._on_failed()
         self._ring()
 
-    async def _output(self, job: Job, output: Output, stem: str) -> Placed:
-        """Fetch one output and put it in its place.
-
-        Raises:
-            FetchError: it could not be had this time.
-            DiskTrouble: it could not be kept.
-        """
-        async with self._slots:
-            with disk_trouble():
-                fetched = await self._gather(job, output, stem)
-            media = sniff(fetched.head)
-            if isinstance(output.source, Remote) and is_page(media):
-                raise OutputDamaged("its source sent a web page instead of the file")
-            path = fetched.path
-            if not fetched.adopted:
-                extension = naming.extension(output, media, fetched.content_type)
-                name = naming.file_name(stem, output.index, extension)
-                path = await self._places.commit(path, name)
-        return Placed(
-            output.index,
-            outputs.kind(output, media),
-            str(path),
-            fetched.size,
-            fetched.sha256,
-            naming.mime_type(output, media, fetched.content_type),
-            width=media.width if media else None,
-            height=media.height if media else None,
-            label=output.label,
-            text=_text(output),
-            companion=output.companion,
-        )
-
-    async def _gather(self, job: Job, output: Output, stem: str) -> Fetched:
-        part = self._places.part(stem, output.index)
-        match output.source:
-            case Refused(reason):
-                raise OutputRefused(reason)
-            case Inline(data):
-                return await write(data, part)
-            case Remote(url):
-                await self._places.require_free(self._settings.min_free_space)
-                return await self._fetcher.download(
-                    url,
-                    part,
-                    limit=self._limit(output),
-                    present=await self._places.present(stem, output.index),
-                    progress=self._progress(job, output),
-                )
-
-    def _limit(self, output: Output) -> int:
-        limits = self._settings.max_bytes
-        return int(getattr(limits, output.kind, limits.download))
-
-    def _progress(self, job: Job, output: Output) -> Callable[[int, int | None], None]:
-        said = time.monotonic()
-
-        def progress(received: int, total: int | None) -> None:
-            nonlocal said
-            if time.monotonic() - said < _PROGRESS:
-                return
-            said = time.monotonic()
-            data = {"jobId": job.job_id, "index": output.index}
-            data["receivedBytes"] = received
-            if total is not None:
-                data["totalBytes"] = total
-            self._emit("download", "progress", data)
-
-        return progress
-
     def _tell(self, job: Job, state: str, error: str | None = None) -> None:
         data = {"jobId": job.job_id, "state": state}
         if error is not None:
@@ -341,10 +259,11 @@ class Pipeline:
         self._bell = asyncio.Event()
 
 
-def _text(output: Output) -> str | None:
-    if output.kind == "text" and isinstance(output.source, Inline):
-        return None if output.companion else output.source.data.decode()
-    return None
+def _shown(job: Job) -> Job:
+    """Return a failed job whose message can be kept: its URLs may hold secrets."""
+    if job.error is None:
+        return job
+    return replace(job, error=JobError(shown(job.error.message), job.error.code))
 
 
 def _now() -> int:

@@ -205,7 +205,7 @@ async def test_updates_of_another_owner_are_not_told_once_it_has_changed(
         subscription = await announcer.subscribe("app", 0)
         telling = tasks.create_task(subscription.run(switch))
         assert [update["seq"] for update in await ear.next(1)] == [1]
-        while await box.gallery.read(outbox.acknowledged, "app", "b") is None:
+        while await box.gallery.read(outbox.acknowledged, "app", "b") is None:  # noqa: ASYNC110 -- rows tell nobody
             await asyncio.sleep(0)
         await box.add(owner="a")
         await box.add(owner="b")

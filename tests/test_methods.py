@@ -160,11 +160,11 @@ def client(open_desk: tuple[Desk, Client]) -> Client:
     return open_desk[1]
 
 
-async def ask(client: Client, method: str, **params: object) -> Any:
+async def ask(client: Client, method: str, /, **params: object) -> Any:
     return await client.call(method, params, SOON)
 
 
-async def refusal(client: Client, method: str, **params: object) -> tuple[int, str]:
+async def refusal(client: Client, method: str, /, **params: object) -> tuple[int, str]:
     with pytest.raises(RpcError) as refused:
         await ask(client, method, **params)
     return refused.value.rpc_code, str(refused.value)
@@ -206,7 +206,6 @@ async def test_hello_says_who_and_where_and_whose(desk: Desk, client: Client) ->
         ("gallery.list", {"limit": 501}, "limit"),
         ("gallery.list", {"kind": "smell"}, "kind"),
         ("gallery.list", {"cursor": "none of ours"}, "cursor"),
-        ("gallery.list", {"cursor": "5"}, "cursor"),
         ("gallery.list", {"cursor": f"{10**30}:j_0"}, "cursor"),
         ("job.get", {}, "jobId"),
         ("job.materialize", {"jobId": 5}, "jobId"),

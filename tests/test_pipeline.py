@@ -215,13 +215,16 @@ async def test_a_web_page_is_never_taken_for_the_file(
 async def test_failures_are_recorded_once_and_canceled_ones_quietly(
     source: Origin, tmp_path: Path
 ) -> None:
-    failed = Job("f", "failed", error=JobError("boom"), completed_at=5)
+    words = JobError("boom at https://h.test/x?sig=canary", "E1")
+    failed = Job("f", "failed", error=words, completed_at=5)
     canceled = Job("c", "canceled", completed_at=6)
     async with house(tmp_path, source) as home:
         await home.settle(failed=(failed, canceled))
         await home.settle(job({"text": "x"}), failed=(failed, canceled))
         due = await home.gallery.read(items.to_tell, ME.owner)
         assert [record.job.job_id for record in due] == ["f"]
+        assert due[0].job.error == JobError("boom at https://h.test", "E1")
+        assert "canary" not in str(home.events)
         assert [event[2]["jobId"] for event in home.events if event[1] == "failed"] == [
             "f",
             "c",
@@ -311,3 +314,39 @@ async def test_what_nobody_has_looked_at_keeps_its_place_in_the_backlog(
             "j1": "register",
             "j2": "open",
         }
+
+
+async def test_a_job_that_settles_during_a_look_is_not_done_twice(
+    source: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = job({"images": [{"url": source.serve("/a", PNG)}]})
+    other = job({"text": "x"}, "other")
+    asked = asyncio.Event()
+
+    async def hold(writer: asyncio.StreamWriter) -> None:
+        await asked.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntext")
+
+    source.respond("/a", hold)
+    async with house(tmp_path, source) as home:
+        home.pipeline.offer(ME, Snapshot(ME.owner, (wanted,), ()))
+        await home.until("fetching")
+        read = home.gallery.read
+
+        async def stale(do: Any, *args: Any) -> Any:
+            found = await read(do, *args)
+            if do is ledger.known and len(args[1]) == 2:
+                # The job settles after the ledger was read and before that is used.
+                asked.set()
+                await home.until("done")
+                while home.pipeline.in_flight:  # noqa: ASYNC110 -- it tells nobody
+                    await asyncio.sleep(0)
+            return found
+
+        monkeypatch.setattr(home.gallery, "read", stale)
+        home.pipeline.offer(ME, Snapshot(ME.owner, (wanted, other), ()))
+        await home.pipeline.settled(ME.owner, "other")
+        monkeypatch.undo()
+        await home.pipeline.caught_up(ME.owner)
+        assert len(await home.updates()) == 2
+        assert len(source.requests) == 1

@@ -20,12 +20,15 @@ from materializer.errors import (
     DaemonUnreachable,
     GatewayError,
     MaterializerError,
+    SignInNeeded,
 )
 from materializer.gateway import Gateway
 from materializer.ipc.client import Client
+from materializer.ipc.jsonlines import NOT_SIGNED_IN, RpcError
 from materializer.model import Job
 
 TIMED_OUT = 124
+_SAVE_TIMEOUT = 240.0
 
 
 @click.group(
@@ -178,28 +181,34 @@ def _finish(sign_in: SignIn, row: dict[str, Any], *, save: bool, as_json: bool) 
             if job.error is not None:
                 click.echo(note.body, err=True)
         return 1
-    saved = asyncio.run(_save(sign_in, job)) if save else []
+    saved = asyncio.run(_save(sign_in, job)) if save else ("done", None, [])
+    state, error, files = saved
     if as_json:
-        _print({"job": row, "files": saved} if save else row)
-        return 0
-    click.echo(f"Media job {job.job_id} completed.")
-    for file in saved:
-        click.echo(f"{file['kind']}: {file['path']}")
-        if "text" in file:
-            click.echo(file["text"])
-    return 0
+        _print({"job": row, "files": files} | ({"error": error} if error else {}))
+    else:
+        click.echo(f"Media job {job.job_id} completed.")
+        for file in files:
+            click.echo(f"{file['kind']}: {file['path']}")
+            if "text" in file:
+                click.echo(file["text"])
+        if error:
+            click.echo(error, err=True)
+    return 0 if state in {"done", "unrecognised"} else 1
 
 
-async def _save(sign_in: SignIn, job: Job) -> list[dict[str, Any]]:
-    """Have the job materialized, by the daemon if one runs, and return its files."""
+async def _save(
+    sign_in: SignIn, job: Job
+) -> tuple[str, str | None, list[dict[str, Any]]]:
+    """Have the job materialized, by the daemon if one runs.
+
+    Returns its state, what went wrong if anything, and its files.
+    """
     try:
         record = await _ask_daemon(sign_in.settings, job.job_id)
     except DaemonUnreachable:
         record = await _save_here(sign_in, job)
-    if record["error"]:
-        raise MaterializerError(f"Failed to save media output: {record['error']}")
     urls = _urls(job)
-    return [
+    files = [
         {
             "kind": "download" if item["kind"] == "model3d" else item["kind"],
             "url": urls.get(item["index"]),
@@ -208,12 +217,27 @@ async def _save(sign_in: SignIn, job: Job) -> list[dict[str, Any]]:
         | _text(item)
         for item in record["outputs"]
     ]
+    return record["state"], record["error"], files
 
 
 async def _ask_daemon(settings: Settings, job_id: str) -> dict[str, Any]:
-    async with Client(settings.state_dir) as daemon:
-        record: dict[str, Any] = await daemon.call("job.materialize", {"jobId": job_id})
-        return record
+    params = {"jobId": job_id}
+    try:
+        async with Client(settings.state_dir) as daemon:
+            record: dict[str, Any] = await daemon.call(
+                "job.materialize", params, timeout=_SAVE_TIMEOUT
+            )
+            return record
+    except TimeoutError as error:
+        raise MaterializerError(
+            "The daemon has not saved it yet; `stella-materializer status` says why."
+        ) from error
+    except RpcError as error:
+        if error.rpc_code == NOT_SIGNED_IN:
+            raise SignInNeeded(
+                "The running daemon is not signed in to Stella."
+            ) from error
+        raise
 
 
 async def _save_here(sign_in: SignIn, job: Job) -> dict[str, Any]:
@@ -221,6 +245,7 @@ async def _save_here(sign_in: SignIn, job: Job) -> dict[str, Any]:
 
     record = await errand.save(sign_in.settings, sign_in.account, job)
     return {
+        "state": record.state,
         "error": record.error,
         "outputs": [item.wire() for item in record.items],
     }

@@ -60,13 +60,19 @@ class Running:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def close_stdin(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
     async def killed(self) -> None:
         """Kill it as a power cut would, and return when it is gone."""
         self._process.kill()
         await self.ended()
 
     async def ended(self, within: float = SOON, stdin: bytes | None = None) -> Ended:
-        """Close its stdin after writing to it, and wait for its end."""
+        """Close its stdin, if it has one, after writing to it; wait for its end."""
+        if self._process.stdin is not None and stdin is None:
+            stdin = b""
         async with asyncio.timeout(within):
             out, _ = await self._process.communicate(stdin)
         return Ended(self._process.returncode, out.decode(), self._errors.read_text())
