@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class Daemon:
         self._fault: MaterializerError | None = None
         self._feed: Feed | None = None
         self._asked: dict[str, asyncio.Future[bool]] = {}
+        self._askers = Counter[str]()
         self._hidden: frozenset[str] = frozenset()
         self._full = False
         self._events = Events()
@@ -201,6 +203,8 @@ class Daemon:
             log.warning("%s", error)
             token = None
         url = self._settings.convex_url or self._credentials.grant.convex_url
+        if url is None and self._feed is not None:
+            url = self._feed.status.url  # a bare token leaves the feed where it is
         if url is None:
             self._on_status(FeedStatus("signed_out", "", last_error=_NO_DEPLOYMENT))
         account = Account(url, token.owner) if url and token else None
@@ -244,19 +248,17 @@ class Daemon:
                     tasks.create_task(self._leave_when_settled(account))
 
     async def _look_behind(self, account: Account, snapshot: Snapshot) -> None:
-        """Ask for what a full page hides, and no longer for what has settled."""
+        """Ask for open jobs that are not shown, and no longer for what has settled."""
         if snapshot.unreadable:
             log.warning("%d jobs of the feed are unreadable", snapshot.unreadable)
         visible = {job.job_id for job in snapshot.succeeded or ()}
         before = hidden_before(snapshot)
-        hidden: frozenset[str] = frozenset()
-        if before is not None:
-            open_jobs = await self._gallery.read(ledger.open_jobs, account)
-            hidden = frozenset(open_jobs) - (visible - self._hidden)
-            if not self._full:
-                reason = "the feed's page is full, so it may hide older jobs"
-                log.warning("%s", reason)
-                self._events.emit("feed", "gap", {"reason": reason, "before": before})
+        open_jobs = await self._gallery.read(ledger.open_jobs, account)
+        hidden = frozenset(open_jobs) - (visible - self._hidden)
+        if before is not None and not self._full:
+            reason = "the feed's page is full, so it may hide older jobs"
+            log.warning("%s", reason)
+            self._events.emit("feed", "gap", {"reason": reason, "before": before})
         self._full = before is not None
         settled = await self._gallery.read(ledger.settled_below, account, visible)
         if hidden != self._hidden or settled >= RESUBSCRIBE_AT:
@@ -276,14 +278,17 @@ class Daemon:
         there = self._asked.setdefault(
             job_id, asyncio.get_running_loop().create_future()
         )
-        await self._subscribe()
+        self._askers[job_id] += 1
         try:
+            await self._subscribe()
             if not await asyncio.shield(there):
                 return False
             await self._pipeline.settled(account.owner, job_id)
         finally:
-            self._asked.pop(job_id, None)
-            await self._subscribe()
+            self._askers[job_id] -= 1
+            if not self._askers[job_id]:
+                del self._asked[job_id], self._askers[job_id]
+                await self._subscribe()
         return True
 
     def _answer_asked(self, snapshot: Snapshot) -> None:

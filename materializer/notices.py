@@ -49,7 +49,10 @@ class Notices:
             owner = self._presence.shown_owner
             if owner is not None:
                 for record in await self._gallery.read(items.to_tell, owner):
-                    await self._tell(owner, record)
+                    try:
+                        await self._tell(owner, record)
+                    except OSError as error:  # it stays due, and is told again
+                        log.warning("job %s: %s", record.job.job_id, error)
 
     async def _tell(self, owner: str, record: JobRecord) -> None:
         note = _note(record)

@@ -185,6 +185,27 @@ async def test_a_crash_between_showing_and_recording_tells_it_again(
     assert len(desktop.notes) == 1
 
 
+async def test_what_could_not_be_recorded_is_told_again_and_stops_nothing(
+    gallery: Gallery, caplog: pytest.LogCaptureFixture
+) -> None:
+    desktop = Desktop(SHOWN)
+    office = Office(gallery, desktop)
+    await office.fail(failed("j"), failed("k", at=6))
+    await gallery.read(lambda db: db.execute("PRAGMA query_only = ON"))
+    async with at_work(office):
+        office.notices.wake()
+        async with asyncio.timeout(SOON):
+            while len(caplog.records) < 2:
+                await gallery.read(lambda db: None)
+        assert office.wire.heard.empty()
+        await gallery.read(lambda db: db.execute("PRAGMA query_only = OFF"))
+        office.notices.wake()
+        assert [(await office.next())[2]["jobId"] for _ in range(2)] == ["j", "k"]
+        assert await office.told() == "shown through plyer"
+    assert len(desktop.notes) == 4
+    assert "could not be written" in caplog.records[0].message
+
+
 async def test_with_notifications_off_a_failure_is_still_recorded_and_told_to_clients(
     gallery: Gallery,
 ) -> None:

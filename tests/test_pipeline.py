@@ -131,6 +131,25 @@ async def test_every_output_is_placed_entered_and_announced(
         assert list((home.outputs / ".partial").iterdir()) == []
 
 
+async def test_what_a_crash_left_of_a_job_is_swept_when_it_settles(
+    source: Origin, tmp_path: Path
+) -> None:
+    async with house(tmp_path, source) as home:
+        left = home.outputs / ".partial" / "j_7.part"
+        left.touch()
+        await home.settle(job({"text": "x"}))
+        assert not left.exists()
+
+
+async def test_caught_up_means_with_the_newest_that_was_offered(
+    source: Origin, tmp_path: Path
+) -> None:
+    async with house(tmp_path, source) as home:
+        home.pipeline.offer(ME, Snapshot(ME.owner, (job({"text": "x"}),), ()))
+        await home.pipeline.caught_up(ME.owner)
+        assert (await home.record()).state == "done"
+
+
 async def test_the_same_snapshot_again_is_no_work(
     source: Origin, tmp_path: Path
 ) -> None:
@@ -222,6 +241,7 @@ async def test_failures_are_recorded_once_and_canceled_ones_quietly(
         await home.settle(failed=(failed, canceled))
         await home.settle(job({"text": "x"}), failed=(failed, canceled))
         due = await home.gallery.read(items.to_tell, ME.owner)
+        assert home.failed == 1
         assert [record.job.job_id for record in due] == ["f"]
         assert due[0].job.error == JobError("boom at https://h.test", "E1")
         assert "canary" not in str(home.events)

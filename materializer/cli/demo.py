@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import sys
 import uuid
 from collections import deque
@@ -239,16 +240,23 @@ class App:
 
 
 def _how_to_look(state: Path, backend: Backend) -> str:
+    programs = Path(sys.executable).parent
+    daemon, media = (
+        shlex.quote(str(programs / name))
+        for name in ("stella-materializer", "stella-media")
+    )
+    where = shlex.quote(str(state))
+    token = shlex.quote(str(backend.token_file))
+    request = json.dumps({"capability": "text_to_image", "prompt": "a red fox"})
     return f"""
 everything stays up until you press Ctrl-C. In another terminal:
-  stella-materializer status --state-dir {state}
-  stella-materializer watch --state-dir {state}
-  stella-materializer gallery list --state-dir {state}
+  {daemon} status --state-dir {where}
+  {daemon} watch --state-dir {where}
+  {daemon} gallery list --state-dir {where}
 or make something yourself:
-  export STELLA_STATE_DIR={state}
-  export STELLA_SITE_URL={backend.site_url} STELLA_MEDIA_TOKEN_FILE={backend.token_file}
-  stella-media generate --wait --request \\
-    '{json.dumps({"capability": "text_to_image", "prompt": "a red fox"})}'"""
+  export STELLA_STATE_DIR={where}
+  export STELLA_SITE_URL={backend.site_url} STELLA_MEDIA_TOKEN_FILE={token}
+  {media} generate --wait --request '{request}'"""
 
 
 def _say(words: str) -> None:

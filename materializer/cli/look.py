@@ -11,7 +11,9 @@ import click
 
 from materializer.cli import options
 from materializer.config import Paths
+from materializer.errors import DaemonUnreachable
 from materializer.ipc.client import Client
+from materializer.ipc.jsonlines import SHUTTING_DOWN, RpcError
 
 
 @click.command()
@@ -83,7 +85,14 @@ async def _watch(
                 continue
             click.echo(json.dumps(sent.params) if as_json else _update(sent.params))
             seq = {"consumer": consumer, "seq": sent.params["seq"]}
-            await daemon.call("display.ack", seq, timeout=10)
+            try:
+                await daemon.call("display.ack", seq, timeout=10)
+            except DaemonUnreachable:
+                break  # what it did not take will come again
+            except RpcError as error:
+                if error.rpc_code != SHUTTING_DOWN:
+                    raise
+                break
     click.echo("the daemon has stopped", err=True)
 
 

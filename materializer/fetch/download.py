@@ -163,8 +163,6 @@ class Fetcher:
                 digest.update(chunk)
                 await file.write(chunk)
                 progress(received, total)
-        if total is not None and received != total:
-            raise OutputDamaged(f"{received} of {total} announced bytes arrived")
         announced = _announced_digest(response)
         if announced is not None and announced != digest.digest():
             raise OutputDamaged("its content has another digest than was announced")

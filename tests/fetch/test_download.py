@@ -81,6 +81,16 @@ async def test_we_ask_for_the_bytes_as_they_are_and_send_no_secrets(
     assert "cookie" not in head.lower()
 
 
+async def test_a_proxy_of_the_environment_is_not_asked(
+    fetcher: Fetcher, source: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with origin() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url(""))
+        fetched = await fetch(fetcher, source.serve("/a", b"x"), tmp_path)
+    assert fetched.size == 1
+    assert proxy.requests == []
+
+
 async def test_a_part_left_by_a_crash_is_begun_afresh(
     fetcher: Fetcher, source: Origin, tmp_path: Path
 ) -> None:
@@ -145,6 +155,8 @@ async def test_a_body_over_the_limit_is_refused(
     url = source.raw("/a", "200 OK", *length, body=BODY)
     with pytest.raises(OutputRefused, match="max_bytes"):
         await fetch(fetcher, url, tmp_path, limit=len(BODY) - 1)
+    begun = any(tmp_path.iterdir())
+    assert begun is not announced
 
 
 async def test_redirects_are_followed_and_each_hop_is_vetted(

@@ -30,6 +30,13 @@ async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None
     assert (tmp_path / "gallery.db").stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_commit_is_durable(tmp_path: Path) -> None:
+    gallery = Gallery.open(tmp_path / "gallery.db", tmp_path)
+    full = await gallery.read(lambda db: db.execute("PRAGMA synchronous").fetchone()[0])
+    assert full == 2
+    await gallery.close()
+
+
 async def test_a_transaction_happens_whole_or_not_at_all(tmp_path: Path) -> None:
     gallery = Gallery.open(tmp_path / "gallery.db", tmp_path)
     with pytest.raises(RuntimeError, match="halfway"):

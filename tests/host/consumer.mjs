@@ -1,9 +1,10 @@
 // Shows what a desktop app does: node consumer.mjs <endpoint.json> <consumer> <count>
 //
-// Connects to the daemon, subscribes, prints each display update as one line of JSON,
-// acknowledges it, and leaves after <count> of them. Needs nothing but Node itself.
+// Connects to the daemon, subscribes, prints each display update as one line of JSON
+// with the sizes of its files as this program finds them, acknowledges it, and leaves
+// after <count> of them. Needs nothing but Node itself.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { createConnection } from "node:net";
 import { createInterface } from "node:readline";
 
@@ -26,6 +27,11 @@ function settle({ id, result, error }) {
   else call.resolve(result);
 }
 
+function sizes({ filePath, filePaths }) {
+  const files = filePaths ?? (filePath ? [filePath] : []);
+  return files.map((file) => statSync(file, { throwIfNoEntry: false })?.size ?? null);
+}
+
 async function main() {
   const messages = createInterface({ input: socket, crlfDelay: Infinity });
   let left = Number(count);
@@ -38,7 +44,8 @@ async function main() {
       if (message.method !== "display.update" || left === 0) return;
       left -= 1;
       const last = left === 0;
-      process.stdout.write(`${JSON.stringify(message.params)}\n`);
+      const update = { ...message.params, sizes: sizes(message.params.payload.asset) };
+      process.stdout.write(`${JSON.stringify(update)}\n`);
       await call("display.ack", { consumer, seq: message.params.seq });
       if (last) resolve();
     });

@@ -112,15 +112,11 @@ class House:
         self, *command: str, stdin: bytes | None = None, **environ: str
     ) -> Ended:
         """Run a command to its end."""
-        async with started(
-            self.root, self.environ | environ, *command, stdin=PIPE
-        ) as running:
-            return await running.ended(stdin=stdin)
+        return await ended(self.root, self.environ | environ, *command, stdin=stdin)
 
-    async def order(self, request: Mapping[str, Any], sub: str = "dev") -> str:
+    async def order(self, request: Mapping[str, Any]) -> str:
         """Submit a job as the app does and return its id."""
-        token = self.backend.token(sub)
-        async with Gateway(self.backend.site_url, token) as gateway:
+        async with Gateway(self.backend.site_url, self.backend.token()) as gateway:
             accepted = await gateway.generate(
                 request, idempotency_key=os.urandom(8).hex()
             )
@@ -275,6 +271,14 @@ async def started(
         errors.unlink()
 
 
+async def ended(
+    cwd: Path, environ: Mapping[str, str], *command: str, stdin: bytes | None = None
+) -> Ended:
+    """Run a process to its end."""
+    async with started(cwd, environ, *command, stdin=PIPE) as running:
+        return await running.ended(stdin=stdin)
+
+
 def environment(home: Path) -> dict[str, str]:
     """Return this process's variables, without what would lead out of the test."""
     ours = ("STELLA_", "CONVEX_", "DBUS_", "XDG_")
@@ -286,8 +290,8 @@ def png(name: str) -> bytes:
     return media.picture(name, 0, (64, 64), "png").data
 
 
-async def until(fact: Callable[[], bool]) -> None:
-    """Wait until the file system says so."""
-    async with asyncio.timeout(SOON):
-        while not fact():  # noqa: ASYNC110 -- files ring no bell
+async def until(fact: Callable[[], bool], within: float = SOON) -> None:
+    """Wait for something that rings no bell, such as a file."""
+    async with asyncio.timeout(within):
+        while not fact():  # noqa: ASYNC110 -- as said
             await asyncio.sleep(0.01)

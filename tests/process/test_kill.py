@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from origin import Origin
-from process.house import App, Held, House, png, until
+from process.house import App, Held, House, png, posix, until
 
 
 @contextmanager
@@ -112,6 +112,7 @@ async def test_a_kill_around_the_acknowledgement_neither_loses_nor_repeats(
     assert house.files() == ["job_0.png", "next_0.png"]
 
 
+@posix
 async def test_what_a_killed_daemon_leaves_behind_does_not_hinder_the_next(
     house: House,
 ) -> None:
