@@ -15,7 +15,10 @@ _HOST = re.compile(r"[\w.-]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?", re.ASCII)
 
 def convex_url(value: object) -> str:
     """Return a deployment's URL without trailing slashes."""
-    return _url(value, ("http", "https", "ws", "wss"))
+    url = _url(value, ("http", "https", "ws", "wss"))
+    if (urlsplit(url).hostname or "").endswith(".convex.site"):
+        raise ValueError("the deployment's .convex.cloud URL; .convex.site is its site")
+    return url
 
 
 def site_url(value: object) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from materializer import address
+from materializer.config import Settings
 from materializer.convex.token import Token
 from materializer.errors import SettingsInvalid
 
@@ -110,6 +111,14 @@ class Credentials:
         self._running = asyncio.Lock()
         self._changes = 0
         self._changed = asyncio.Event()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Credentials:
+        """Make the sign-in that the settings describe."""
+        token = settings.token.get_secret_value() if settings.token else None
+        return cls(
+            file=settings.token_file, command=settings.token_command, value=token
+        )
 
     async def current(self, *, force: bool = False) -> Token | None:
         """Return the token, or None when nobody is signed in.

@@ -9,10 +9,10 @@ from materializer import __version__, host
 from materializer.config import Settings
 from materializer.errors import AlreadyRunning, DiskTrouble
 from materializer.fetch import Fetcher, Guard
-from materializer.gallery import Gallery, items
+from materializer.gallery import Gallery, items, ledger
 from materializer.model import Account, Job, JobRecord, Snapshot
 from materializer.pipeline import Pipeline
-from materializer.place import Places
+from materializer.place import Places, disk_trouble
 
 _LOCK_WAIT = 30.0
 _LOCK_STEP = 0.05
@@ -35,6 +35,8 @@ async def save(settings: Settings, account: Account, job: Job) -> JobRecord:
         await _lock(errand, host.InstanceLock(paths.lock))
         gallery = await asyncio.to_thread(Gallery.open, paths.gallery_db, paths.outputs)
         errand.push_async_callback(gallery.close)
+        with disk_trouble():
+            await gallery.write(ledger.signed_in, account.owner)
         fetcher = Fetcher(
             Guard(settings.allow_private_hosts),
             per_host=settings.max_per_host,

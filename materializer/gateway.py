@@ -77,8 +77,11 @@ class Gateway:
                 f" ({type(error).__name__})."
             ) from error
         body = _body(response)
-        if response.is_success:
+        if response.is_success and body is not None:
             return body
+        if response.is_success:
+            raise GatewayError("The Stella media gateway gave an unreadable answer.")
+        body = body or {}
         say = body.get("error")
         say = say if isinstance(say, str) and say else None
         if response.status_code == httpx.codes.UNAUTHORIZED:
@@ -93,12 +96,12 @@ class Gateway:
         )
 
 
-def _body(response: httpx.Response) -> dict[str, Any]:
+def _body(response: httpx.Response) -> dict[str, Any] | None:
     try:
         body = response.json()
     except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _seconds(text: str) -> float | None:

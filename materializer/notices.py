@@ -36,6 +36,7 @@ class Notices:
         self._presence = presence
         self._events = events
         self._due = asyncio.Event()
+        self._due.set()  # an earlier run may have left some
 
     def wake(self) -> None:
         """Look for failures: after one was recorded, or somebody signed in."""

@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from materializer import outputs
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 DISK_PAUSE = 30.0
 """Seconds until a disk that could take nothing is tried again."""
+
+PATIENCE = 2.0
+"""Seconds that a finished job waits for one that was completed before it."""
 
 
 class Pipeline:
@@ -60,7 +64,7 @@ class Pipeline:
         self._looked = False
         self._wake = asyncio.Event()
         self._bell = asyncio.Event()
-        self.in_flight: set[tuple[str, str]] = set()
+        self.in_flight: dict[tuple[str, str], int] = {}
         self.disk_trouble: str | None = None
 
     def offer(self, account: Account, snapshot: Snapshot) -> None:
@@ -96,12 +100,14 @@ class Pipeline:
                 return
             await bell.wait()
 
-    async def caught_up(self, owner: str) -> None:
+    async def caught_up(self) -> None:
         """Return when everything that was offered last has settled."""
         while True:
             bell = self._bell
-            if self._looked and not await self._count_open(owner):
-                return
+            if self._wanted and self._looked:
+                account, _ = self._wanted
+                if not await self._gallery.read(ledger.open_jobs, account):
+                    return
             await bell.wait()
 
     async def tried(self) -> None:
@@ -115,10 +121,6 @@ class Pipeline:
                 raise DiskTrouble(self.disk_trouble)
             await self._bell.wait()
 
-    async def _count_open(self, owner: str) -> int:
-        counts = await self._gallery.read(items.counts, owner)
-        return counts.get("pending", 0)
-
     async def _is_open(self, owner: str, job_id: str) -> bool:
         known = await self._gallery.read(ledger.known, owner, [job_id])
         return job_id not in known or known[job_id].state == "pending"
@@ -131,17 +133,18 @@ class Pipeline:
         jobs = (*(snapshot.succeeded or ()), *(snapshot.failed or ()))
         # Before the ledger is read: a job that settles meanwhile is not due again.
         busy = frozenset(self.in_flight)
-        known = await self._gallery.read(
-            ledger.known, account.owner, [job.job_id for job in jobs]
-        )
-        todo = plan(
-            snapshot,
-            known,
-            now=_now(),
-            policy=self._settings.open_policy,
-            fresh_ms=int(self._settings.fresh_window * 1000),
-        )
         try:
+            with disk_trouble():
+                known = await self._gallery.read(
+                    ledger.known, account.owner, [job.job_id for job in jobs]
+                )
+            todo = plan(
+                snapshot,
+                known,
+                now=_now(),
+                policy=self._settings.open_policy,
+                fresh_ms=int(self._settings.fresh_window * 1000),
+            )
             await self._record(account, todo.failed)
             await self._start(workers, account, todo.work, busy)
         except DiskTrouble as error:
@@ -175,7 +178,7 @@ class Pipeline:
         with disk_trouble():
             stems = await self._gallery.write(ledger.remember, account, new)
         for part in new:
-            self.in_flight.add((account.owner, part.job.job_id))
+            self.in_flight[account.owner, part.job.job_id] = part.job.finished_at
             self._tell(part.job, "fetching")
             workers.create_task(self._work(account, part, stems[part.job.job_id]))
 
@@ -192,7 +195,7 @@ class Pipeline:
             log.exception("job %s could not be worked on", work.job.job_id)
             await asyncio.sleep(DISK_PAUSE)
         finally:
-            self.in_flight.discard((account.owner, work.job.job_id))
+            del self.in_flight[account.owner, work.job.job_id]
             self._wake.set()
             self._ring()
 
@@ -225,6 +228,8 @@ class Pipeline:
             now=_now(),
             chance=random.random(),  # noqa: S311 -- spreads retries, guards nothing
         )
+        if settlement.payloads:
+            await self._turn(account.owner, work.job)
         with disk_trouble():
             await self._gallery.write(ledger.settle, account, settlement, _now())
         if settlement.state != "pending":
@@ -239,6 +244,16 @@ class Pipeline:
         if settlement.tell:
             self._on_failed()
         self._ring()
+
+    async def _turn(self, owner: str, job: Job) -> None:
+        """Let jobs that finished earlier be announced first, for a moment's price."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while any(
+                    other == owner and finished_at < job.finished_at
+                    for (other, _), finished_at in self.in_flight.items()
+                ):
+                    await self._bell.wait()
 
     def _tell(self, job: Job, state: str, error: str | None = None) -> None:
         data = {"jobId": job.job_id, "state": state}

@@ -320,7 +320,7 @@ async def test_a_job_that_waits_says_until_when_and_why(
     assert (job["state"], job["attempts"]) == ("pending", 1)
     assert (job["nextAttemptAt"], job["error"]) == (T0 + 99, "the source is busy")
     assert (job["files"], job["outputs"]) == ([], [])
-    desk.pipeline.in_flight.add((ME.owner, "j"))
+    desk.pipeline.in_flight[ME.owner, "j"] = T0
     assert (await ask(client, "job.get", jobId="j"))["state"] == "fetching"
 
 
@@ -469,7 +469,7 @@ async def test_the_status_has_every_field_of_the_contract(
     await desk.save("runs", state="pending", at=T0 + 10)
     lost = Job("lost", "failed", completed_at=T0)
     await desk.gallery.write(ledger.fail, ME, [(lost, True)])
-    desk.pipeline.in_flight |= {(ME.owner, "runs"), (YOU.owner, "other")}
+    desk.pipeline.in_flight |= {(ME.owner, "runs"): T0, (YOU.owner, "other"): T0}
     status = await ask(client, "daemon.status")
     assert 0 <= status.pop("uptimeMs") < 60_000
     assert status["disk"].pop("freeBytes") > 0
@@ -560,12 +560,7 @@ async def test_a_bad_token_is_refused_without_being_shown(
         "nonsense",
         "ftp://a.test",
         "https://",
-        pytest.param(
-            "https://happy.convex.site",
-            marks=pytest.mark.xfail(
-                strict=True, reason="address.convex_url takes what the feed refuses"
-            ),
-        ),
+        "https://happy.convex.site",
     ],
 )
 async def test_a_deployment_that_cannot_be_is_refused_and_changes_nothing(

@@ -203,7 +203,7 @@ async def test_what_could_not_be_recorded_is_told_again_and_stops_nothing(
         assert [(await office.next())[2]["jobId"] for _ in range(2)] == ["j", "k"]
         assert await office.told() == "shown through plyer"
     assert len(desktop.notes) == 4
-    assert "could not be written" in caplog.records[0].message
+    assert "cannot be used" in caplog.records[0].message
 
 
 async def test_with_notifications_off_a_failure_is_still_recorded_and_told_to_clients(

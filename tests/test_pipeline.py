@@ -146,7 +146,7 @@ async def test_caught_up_means_with_the_newest_that_was_offered(
 ) -> None:
     async with house(tmp_path, source) as home:
         home.pipeline.offer(ME, Snapshot(ME.owner, (job({"text": "x"}),), ()))
-        await home.pipeline.caught_up(ME.owner)
+        await home.pipeline.caught_up()
         assert (await home.record()).state == "done"
 
 
@@ -367,6 +367,6 @@ async def test_a_job_that_settles_during_a_look_is_not_done_twice(
         home.pipeline.offer(ME, Snapshot(ME.owner, (wanted, other), ()))
         await home.pipeline.settled(ME.owner, "other")
         monkeypatch.undo()
-        await home.pipeline.caught_up(ME.owner)
+        await home.pipeline.caught_up()
         assert len(await home.updates()) == 2
         assert len(source.requests) == 1

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,10 +22,12 @@ from materializer.errors import (
     MaterializerError,
     SignInNeeded,
 )
-from materializer.gateway import Gateway
 from materializer.ipc.client import Client
 from materializer.ipc.jsonlines import NOT_SIGNED_IN, RpcError
 from materializer.model import Job
+
+if TYPE_CHECKING:
+    from materializer.gateway import Gateway
 
 TIMED_OUT = 124
 _SAVE_TIMEOUT = 240.0

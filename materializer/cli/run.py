@@ -16,6 +16,7 @@ from materializer.cli import options
 from materializer.config import Settings
 from materializer.credentials import Credentials
 from materializer.errors import SettingsInvalid
+from materializer.gallery import Gallery
 from materializer.ipc.server import IpcServer
 
 log = logging.getLogger(__name__)
@@ -74,19 +75,18 @@ async def serve(
 ) -> None:
     """Hold the lock, listen, and only then load and run the daemon."""
     paths = settings.paths
-    token = settings.token.get_secret_value() if settings.token else None
-    credentials = Credentials(
-        file=settings.token_file, command=settings.token_command, value=token
-    )
-    await credentials.current()  # an unusable one leaves nothing behind
+    credentials = Credentials.of(settings)
     stop = asyncio.Event()
     async with AsyncExitStack() as process:
         loop = asyncio.get_running_loop()
         process.enter_context(host.stop_on_signals(loop, stop))
         if exit_with_parent:
             host.parent_gone(stop)
+        await credentials.current()  # an unusable one leaves nothing behind
         await asyncio.to_thread(host.prepare_directories, paths)
         process.enter_context(host.InstanceLock(paths.lock))
+        gallery = await asyncio.to_thread(Gallery.open, paths.gallery_db, paths.outputs)
+        process.push_async_callback(gallery.close)
         await asyncio.to_thread(
             logs.setup_logging,
             settings.log_level,
@@ -104,7 +104,7 @@ async def serve(
 
         manner = Manner(since=since, once=once)
         daemon = await process.enter_async_context(
-            Daemon.open(settings, manner, credentials, stop)
+            Daemon.open(settings, manner, credentials, gallery, stop)
         )
         server.offer(daemon.methods)
         await daemon.run()

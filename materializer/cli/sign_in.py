@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from materializer.cli import options
 from materializer.config import Settings
 from materializer.credentials import Credentials, Grant
 from materializer.errors import SettingsInvalid, SignInNeeded
-from materializer.gateway import Gateway
 from materializer.model import Account
+
+if TYPE_CHECKING:
+    from materializer.gateway import Gateway
 
 _SIGN_IN = (
     "stella-media requires Stella sign-in."
@@ -35,11 +38,7 @@ class SignIn:
             SettingsInvalid: a setting or the token's source is unusable.
         """
         settings = options.read()
-        token = settings.token.get_secret_value() if settings.token else None
-        source = Credentials(
-            file=settings.token_file, command=settings.token_command, value=token
-        )
-        grant = asyncio.run(source.ask())
+        grant = asyncio.run(Credentials.of(settings).ask())
         site_url = settings.site_url or grant.site_url
         if grant.bearer is None or site_url is None:
             raise SignInNeeded(_SIGN_IN)
@@ -47,6 +46,9 @@ class SignIn:
 
     def gateway(self) -> Gateway:
         """Return a client of the gateway, to be used in `async with`."""
+        # Its library is what makes a command start slowly.
+        from materializer.gateway import Gateway
+
         bearer = self.grant.bearer or ""
         return Gateway(self.site_url, bearer, self.settings.device_id)
 

@@ -132,11 +132,18 @@ class Gallery:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run `do` on the gallery's thread and return what it returns."""
+        """Run `do` on the gallery's thread and return what it returns.
+
+        Raises:
+            OSError: the disk did not play along.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._thread, lambda: do(self._db, *args, **kwargs)
-        )
+        try:
+            return await loop.run_in_executor(
+                self._thread, lambda: do(self._db, *args, **kwargs)
+            )
+        except sqlite3.OperationalError as error:
+            raise OSError(f"the gallery cannot be used: {error}") from error
 
     async def write(
         self,
@@ -147,7 +154,7 @@ class Gallery:
         """Run `do` as one durable transaction: all of it happens, or nothing.
 
         Raises:
-            OSError: the disk could not take it.
+            OSError: the disk did not play along.
         """
 
         def transaction(db: sqlite3.Connection) -> T:
@@ -161,10 +168,7 @@ class Gallery:
                 raise
             return result
 
-        try:
-            return await self.read(transaction)
-        except sqlite3.OperationalError as error:
-            raise OSError(f"the gallery could not be written: {error}") from error
+        return await self.read(transaction)
 
     async def close(self) -> None:
         """Finish what was handed in, then close the database."""

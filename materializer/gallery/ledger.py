@@ -122,12 +122,15 @@ def since(db: sqlite3.Connection, account: Account, query: Query, *, first: int)
     `first` is kept as the answer when there was none: from then on only settled jobs
     move it.
     """
+    key = (account.deployment, account.owner, query)
     row = db.execute(
-        "INSERT INTO cursors VALUES (?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET since = since RETURNING since",
-        (account.deployment, account.owner, query, first),
+        "SELECT since FROM cursors WHERE deployment = ? AND owner = ? AND query = ?",
+        key,
     ).fetchone()
-    return int(row["since"])
+    if row is not None:
+        return int(row["since"])
+    db.execute("INSERT INTO cursors VALUES (?, ?, ?, ?)", (*key, first))
+    return first
 
 
 def cursor(db: sqlite3.Connection, account: Account) -> int | None:

@@ -67,6 +67,6 @@ async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
 async def test_a_disk_that_takes_nothing_is_an_os_error(tmp_path: Path) -> None:
     gallery = Gallery.open(tmp_path / "gallery.db", tmp_path)
     await gallery.read(lambda db: db.execute("PRAGMA query_only = ON"))
-    with pytest.raises(OSError, match="could not be written"):
+    with pytest.raises(OSError, match="cannot be used"):
         await gallery.write(put, "a")
     await gallery.close()

@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from materializer.devserver import media
 from materializer.devserver.app import Backend
 from origin import Origin
@@ -257,7 +255,6 @@ async def test_of_what_finished_meanwhile_only_the_newest_is_opened(
     }
 
 
-@pytest.mark.xfail(reason="updates go out in the order in which downloads end")
 async def test_updates_keep_the_order_of_completion(
     house: House, source: Origin
 ) -> None:

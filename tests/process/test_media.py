@@ -101,7 +101,6 @@ async def test_waiting_ends_with_the_files_on_disk(either: House) -> None:
     assert either.files() == sorted(path.name for path in paths)
 
 
-@pytest.mark.xfail(reason="an errand does not say whose things are shown signed out")
 async def test_what_was_saved_without_a_daemon_is_in_the_gallery(
     studio: House,
 ) -> None:

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from home import DAY, HOUR, IMAGE, PNG, SOON, Questions, at_home, finish, submit
+from materializer.daemon import Manner
+from materializer.devserver.app import Backend
+from materializer.gallery import ledger
+from materializer.ipc.client import Client
+from materializer.ipc.jsonlines import NOT_FOUND, NOT_SIGNED_IN
+from materializer.model import Account
+from materializer.plan import OVERLAP_MS
+from origin import Origin, origin
+
+
+@pytest.fixture
+async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
+    async with Backend(tmp_path / "backend", speed=100) as backend:
+        yield backend
+
+
+@pytest.fixture
+async def source() -> AsyncIterator[Origin]:
+    async with origin() as served:
+        yield served
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every retry is due soon, and there are many."""
+    monkeypatch.setattr("materializer.plan._CALENDAR", (0.05,) * 99)
+
+
+async def test_another_account_sees_only_its_own_and_has_its_own_cursor(
+    backend: Backend, state: Path
+) -> None:
+    mine_at = finish(backend, "mine", ago=300)
+    yours_at = finish(backend, "yours", "other")
+    async with at_home(state, backend.token_file) as home:
+        await home.event("auth", "signed_in", owner=backend.owner())
+        await home.event("job", "done", jobId="mine")
+        result = await home.ask("auth.set", token=backend.token("other"))
+        assert result == {"owner": backend.owner("other")}
+        await home.event("auth", "signed_in", owner=backend.owner("other"))
+        await home.event("job", "done", jobId="yours")
+        assert await home.gallery() == ["yours_0"]
+        assert await home.refusal("job.get", jobId="mine") == NOT_FOUND
+        await home.ask("display.subscribe", consumer="app", after=0)
+        assert (await home.update())["payload"]["jobId"] == "yours"
+        cursors = [
+            await home.cursor(Account(backend.convex_url, backend.owner(sub)))
+            for sub in ("dev", "other")
+        ]
+        assert cursors == [mine_at - OVERLAP_MS, yours_at - OVERLAP_MS]
+        await home.ask("auth.clear")
+        await home.event("auth", "signed_in", owner=backend.owner())
+        assert await home.gallery() == ["mine_0"]
+
+
+async def test_without_a_deployment_it_says_what_to_do_and_goes_on_when_told(
+    backend: Backend, state: Path
+) -> None:
+    finish(backend, "j")
+    async with at_home(state, token=backend.token()) as home:
+        reason = (await home.event("feed", "signed_out"))["reason"]
+        assert "--convex-url" in reason
+        status = await home.ask("daemon.status")
+        assert status["feed"]["lastError"] == reason
+        assert await home.refusal("job.materialize", jobId="j") == NOT_SIGNED_IN
+        url = backend.convex_url
+        await home.ask("auth.set", token=backend.token(), convexUrl=url)
+        await home.event("job", "done", jobId="j")
+
+
+async def test_another_deployment_gets_the_feed(
+    backend: Backend, state: Path, tmp_path: Path
+) -> None:
+    finish(backend, "here")
+    # With the same secret the one left behind would take the new token too.
+    shutil.copytree(tmp_path / "backend", tmp_path / "other")
+    async with Backend(tmp_path / "other", speed=100) as other:
+        finish(other, "there")
+        async with at_home(state, backend.token_file) as home:
+            await home.event("job", "done", jobId="here")
+            url = other.convex_url
+            await home.ask("auth.set", token=other.token(), convexUrl=url)
+            await home.event("job", "done", jobId="there")
+            finish(other, "again")
+            await home.event("job", "done", jobId="again")
+            feed = (await home.ask("daemon.status"))["feed"]
+            assert (feed["state"], feed["url"]) == ("live", url)
+            assert await home.gallery() == ["again_0", "there_0"]
+            async with asyncio.timeout(SOON):
+                while backend.deployment.watchers:  # somebody is still connected
+                    await home.ask("daemon.status")
+
+
+async def test_an_emptied_token_file_signs_out_and_a_good_one_in_again(
+    backend: Backend, state: Path, tmp_path: Path
+) -> None:
+    finish(backend, "j")
+    file = tmp_path / "token"
+    file.write_text(good := backend.token_file.read_text())
+    async with at_home(state, file) as home:
+        await home.event("auth", "signed_in", owner=backend.owner())
+        await home.event("job", "done", jobId="j")
+        file.write_text("")
+        home.credentials.source_changed()
+        await home.event("auth", "signed_out", owner=None)
+        await home.event("feed", "signed_out", reason="nobody is signed in")
+        assert await home.gallery() == ["j_0"]
+        assert await home.refusal("job.materialize", jobId="j") == NOT_SIGNED_IN
+        file.write_text(good)
+        home.credentials.source_changed()
+        await home.event("auth", "signed_in", owner=backend.owner())
+        finish(backend, "k")
+        await home.event("job", "done", jobId="k")
+
+
+async def test_a_job_outside_the_feed_s_window_is_fetched_when_asked_for(
+    backend: Backend, state: Path
+) -> None:
+    finish(backend, "old", ago=DAY)
+    async with at_home(state, backend.token_file) as home:
+        await home.event("feed", "live")
+        assert await home.gallery() == []
+        job = await home.ask("job.materialize", jobId="old")
+        assert (job["state"], len(job["files"])) == ("done", 1)
+        assert await home.ask("job.materialize", jobId="old") == job
+
+
+async def test_a_job_that_is_not_there_or_not_ours_is_not_found(
+    backend: Backend, state: Path
+) -> None:
+    finish(backend, "theirs", "other")
+    async with at_home(state, backend.token_file) as home:
+        await home.event("auth", "signed_in")
+        for job_id in ("nothing", "theirs"):
+            assert await home.refusal("job.materialize", jobId=job_id) == NOT_FOUND
+
+
+async def test_a_job_that_still_runs_is_waited_for(
+    backend: Backend, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = Questions(backend, monkeypatch)
+    submit(backend, "j")
+    async with at_home(state, backend.token_file) as home, asyncio.TaskGroup() as tasks:
+        await home.event("auth", "signed_in")
+        asking = tasks.create_task(home.ask("job.materialize", jobId="j"))
+        await questions.asked_for("j")
+        await home.ask("daemon.status")
+        assert not asking.done()
+        backend.deployment.succeed(time.time_ns(), "j", IMAGE)
+        job = await asking
+    assert (job["state"], job["status"]) == ("done", "succeeded")
+
+
+async def test_a_job_that_fails_while_it_is_waited_for_is_told_as_failed(
+    backend: Backend, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = Questions(backend, monkeypatch)
+    submit(backend, "j")
+    async with at_home(state, backend.token_file) as home, asyncio.TaskGroup() as tasks:
+        await home.event("auth", "signed_in")
+        asking = tasks.create_task(home.ask("job.materialize", jobId="j"))
+        await questions.asked_for("j")
+        backend.deployment.fail(time.time_ns(), "j", "No kites today.")
+        job = await asking
+    assert (job["state"], job["error"]) == ("failed", "No kites today.")
+
+
+async def test_whoever_stops_waiting_for_a_job_takes_nothing_from_others(
+    backend: Backend, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = Questions(backend, monkeypatch)
+    old = submit(backend, "j", ago=DAY)
+    async with at_home(state, backend.token_file) as home, asyncio.TaskGroup() as tasks:
+        await home.event("auth", "signed_in")
+        async with Client(state) as leaving:
+            with pytest.raises(TimeoutError):
+                await leaving.call("job.materialize", {"jobId": "j"}, timeout=0)
+            await questions.asked_for("j")
+            staying = tasks.create_task(home.ask("job.materialize", jobId="j"))
+            await home.ask("daemon.status")
+        await home.alone()
+        backend.deployment.succeed(old, "j", IMAGE)
+        assert (await staying)["state"] == "done"
+
+
+async def test_the_first_start_looks_back_a_little_and_since_further(
+    backend: Backend, state: Path
+) -> None:
+    finish(backend, "old", ago=DAY)
+    async with at_home(state, backend.token_file, Manner(once=True)) as home:
+        await home.running
+        assert await home.gallery() == []
+    manner = Manner(since=0, once=True)
+    async with at_home(state, backend.token_file, manner) as home:
+        await home.running
+        assert await home.gallery() == ["old_0"]
+
+
+async def test_a_full_page_is_told_as_a_gap_and_what_it_shows_settles(
+    backend: Backend, state: Path
+) -> None:
+    at = [finish(backend, f"j{n}", ago=300 - n) for n in range(210)]
+    async with at_home(state, backend.token_file) as home:
+        gap = await home.event("feed", "gap")
+        assert "full" in gap["reason"]
+        assert gap["before"] == at[10]
+        for n in range(10, 210):
+            await home.event("job", "done", jobId=f"j{n}")
+        status = await home.ask("daemon.status")
+        assert (status["jobs"]["done"], status["jobs"]["pending"]) == (200, 0)
+
+
+async def test_a_result_full_of_settled_jobs_is_asked_for_from_later_on(
+    backend: Backend, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("materializer.subscriber.RESUBSCRIBE_AT", 3)
+    questions = Questions(backend, monkeypatch)
+    at = [finish(backend, f"j{n}", ago=HOUR - n * 300) for n in range(4)]
+    async with at_home(state, backend.token_file, first_run_lookback="2h") as home:
+        for n in range(4):
+            await home.event("job", "done", jobId=f"j{n}")
+        assert max(questions.sinces) < at[0]
+        questions.sinces.clear()
+        finish(backend, "next")
+        await home.event("job", "done", jobId="next")
+        finish(backend, "last")
+        await home.event("job", "done", jobId="last")
+        assert questions.sinces[-1] >= at[3] - OVERLAP_MS
+        assert (await home.ask("daemon.status"))["jobs"]["done"] == 6
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_job_whose_asker_has_gone_is_still_tried_until_it_is_here(
+    backend: Backend, state: Path, source: Origin
+) -> None:
+    busy = source.raw("/a", "503 Busy")
+    finish(backend, "old", ago=DAY, output={"image": {"url": busy}})
+    async with at_home(state, backend.token_file) as home:
+        await home.event("auth", "signed_in")
+        async with Client(state) as leaving:
+            with pytest.raises(TimeoutError):
+                await leaving.call("job.materialize", {"jobId": "old"}, timeout=0)
+            await home.event("job", "pending", jobId="old")
+        await home.alone()
+        source.serve("/a", PNG)
+        await home.event("job", "done", jobId="old")
+
+
+async def test_a_token_file_with_an_unusable_deployment_is_a_state_with_words(
+    backend: Backend, state: Path, tmp_path: Path
+) -> None:
+    finish(backend, "j")
+    file = tmp_path / "token"
+    grant = {"token": backend.token(), "convexUrl": "ftp://a.test"}
+    file.write_text(json.dumps(grant))
+    async with at_home(state, file) as home:
+        await home.event("feed", "signed_out")
+        file.write_text(json.dumps(grant | {"convexUrl": backend.convex_url}))
+        home.credentials.source_changed()
+        await home.event("job", "done", jobId="j")
+
+
+async def test_another_account_is_asked_from_where_it_has_settled_from_the_start(
+    backend: Backend, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str | None, float]] = []
+    run = backend.deployment.run
+
+    def spy(path: str, args: Any, owner: str | None) -> Any:
+        if path == "media_jobs:listSucceededSince":
+            asked.append((owner, args["since"]))
+        return run(path, args, owner)
+
+    monkeypatch.setattr(backend.deployment, "run", spy)
+    me, you = (
+        Account(backend.convex_url, backend.owner(sub)) for sub in ("dev", "other")
+    )
+    async with at_home(state, backend.token_file) as home:
+        settled = await home.database.write(ledger.since, you, "succeeded", first=7)
+        await home.event("feed", "live")
+        await home.ask("auth.set", token=backend.token("other"))
+        await home.event("auth", "signed_in", owner=you.owner)
+        finish(backend, "yours", "other")
+        await home.event("job", "done", jobId="yours")
+    assert settled == 7
+    assert {since for owner, since in asked if owner == you.owner} == {7}
+    assert {since for owner, since in asked if owner == me.owner} != {7}
