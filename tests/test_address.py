@@ -38,6 +38,11 @@ def test_no_deployment_is_guessed(written: str) -> None:
         address.convex_url(written)
 
 
+def test_the_site_is_not_taken_for_the_deployment() -> None:
+    with pytest.raises(ValueError, match="\\.convex\\.cloud"):
+        address.convex_url("https://happy-otter-1.convex.site")
+
+
 @pytest.mark.parametrize(
     "written",
     [

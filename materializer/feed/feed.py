@@ -50,15 +50,12 @@ class Feed:
     """The subscriptions to one deployment, kept alive for as long as `run` runs.
 
     Args:
-        url: of the deployment: http, https, ws or wss.
+        url: of the deployment, as `address.convex_url` gives it.
         credentials: where tokens come from.
         client_version: of this program, told to the deployment.
         on_status: called with each new status, from the event loop.
         wall: tells the seconds since 1970.
         chance: gives numbers in [0, 1) that spread reconnections.
-
-    Raises:
-        SettingsInvalid: the URL is unusable.
     """
 
     def __init__(

@@ -15,7 +15,6 @@ from convex_side import auth_error, jwt
 from materializer.convex import session
 from materializer.convex.token import Token
 from materializer.credentials import Credentials
-from materializer.errors import SettingsInvalid
 from materializer.feed import Feed, FeedStatus, TokenSource
 from materializer.model import Snapshot
 
@@ -397,11 +396,3 @@ async def test_the_token_is_not_logged_even_at_debug(
     # The library shortens what it logs: its two ends remain.
     assert "Authenticate" not in logged
     assert jwt()[-10:] not in logged
-
-
-@pytest.mark.parametrize(
-    "url", ["ftp://h", "localhost:3210", "https://", "https://x.convex.site", ""]
-)
-def test_an_unusable_url_is_refused(url: str) -> None:
-    with pytest.raises(SettingsInvalid, match="Convex URL"):
-        Feed(url, FreshTokens(), "0")
