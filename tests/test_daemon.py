@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,30 +12,7 @@ from materializer.devserver.app import Backend
 from materializer.errors import SignInNeeded
 from materializer.gateway import Gateway
 from materializer.model import Account, Job, JobError
-from origin import Origin, origin
-
-
-@pytest.fixture
-async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
-    async with Backend(tmp_path / "backend", speed=100) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[Origin]:
-    async with origin() as served:
-        yield served
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every retry is due soon, and there are many."""
-    monkeypatch.setattr("materializer.plan._CALENDAR", (0.05,) * 99)
+from origin import Origin
 
 
 async def test_a_token_file_is_all_it_needs_and_an_order_ends_on_disk(

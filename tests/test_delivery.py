@@ -14,7 +14,7 @@ from materializer.errors import DiskTrouble, OutputDamaged, OutputRefused
 from materializer.fetch import Fetcher, Guard
 from materializer.model import Inline, Job, Output, Refused, Remote
 from materializer.place import Places
-from origin import Origin, origin
+from origin import Origin
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\2\0\0\0\3" + b"\0" * 20
 JOB = Job("j", "succeeded")
@@ -42,12 +42,6 @@ class Room:
             config.load(flags, {}),
             lambda _topic, _type, data: self.events.append(data),
         )
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[Origin]:
-    async with origin() as served:
-        yield served
 
 
 @pytest.fixture

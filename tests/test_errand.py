@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from materializer.errors import AlreadyRunning, DiskTrouble
 from materializer.gallery import Gallery, items, outbox
 from materializer.host import InstanceLock, prepare_directories
 from materializer.model import Account, Job, JobError
-from origin import Origin, origin
+from origin import Origin
 
 ME = Account("https://a.test", "iss|me")
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\2\0\0\0\3" + b"\0" * 20
@@ -29,12 +28,6 @@ with InstanceLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[Origin]:
-    async with origin() as served:
-        yield served
 
 
 @pytest.fixture

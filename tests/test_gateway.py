@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import socket
 import traceback
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,23 +10,11 @@ import pytest
 from materializer.devserver.app import Backend
 from materializer.errors import GatewayError, SignInNeeded
 from materializer.gateway import Gateway
-from origin import Origin, origin
+from origin import Origin
 
 ORDER = {"capability": "text_to_image", "prompt": "a red kite"}
 TOKEN = "aaa.secret-of-the-person.ccc"
 JOB = "/api/media/v1/job?jobId=j"
-
-
-@pytest.fixture
-async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
-    async with Backend(tmp_path / "backend", speed=100) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[Origin]:
-    async with origin() as served:
-        yield served
 
 
 async def refusal(source: Origin) -> GatewayError:

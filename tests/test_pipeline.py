@@ -16,7 +16,7 @@ from materializer.gallery import Gallery, items, ledger, outbox
 from materializer.model import Account, Job, JobError, JobRecord, Snapshot
 from materializer.pipeline import Pipeline
 from materializer.place import Places
-from origin import Origin, origin
+from origin import Origin
 
 ME = Account("https://happy.example", "iss|me")
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\2\0\0\0\3" + b"\0" * 20
@@ -101,12 +101,6 @@ async def house(state: Path, source: Origin, **flags: Any) -> AsyncIterator[Hous
     finally:
         await built.fetcher.close()
         await built.gallery.close()
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[Origin]:
-    async with origin() as served:
-        yield served
 
 
 def job(output: Any, name: str = "j", capability: str = "text_to_image") -> Job:

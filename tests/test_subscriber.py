@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,7 @@ from materializer.ipc.client import Client
 from materializer.ipc.jsonlines import NOT_FOUND, NOT_SIGNED_IN
 from materializer.model import Account
 from materializer.plan import OVERLAP_MS
-from origin import Origin, origin
-
-
-@pytest.fixture
-async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
-    async with Backend(tmp_path / "backend", speed=100) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[Origin]:
-    async with origin() as served:
-        yield served
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every retry is due soon, and there are many."""
-    monkeypatch.setattr("materializer.plan._CALENDAR", (0.05,) * 99)
+from origin import Origin
 
 
 async def test_another_account_sees_only_its_own_and_has_its_own_cursor(

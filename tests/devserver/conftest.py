@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,12 +10,6 @@ import pytest
 from materializer.devserver.app import Backend
 
 Settle = Callable[[str], Awaitable[dict[str, Any]]]
-
-
-@pytest.fixture
-async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
-    async with Backend(tmp_path / "backend", speed=100) as backend:
-        yield backend
 
 
 @pytest.fixture

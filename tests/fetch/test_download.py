@@ -24,12 +24,6 @@ DIGEST = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
 
 
 @pytest.fixture
-async def source() -> AsyncIterator[Origin]:
-    async with origin() as served:
-        yield served
-
-
-@pytest.fixture
 async def fetcher(source: Origin) -> AsyncIterator[Fetcher]:
     guard = Guard([("127.0.0.1", source.port)])
     fetcher = Fetcher(guard, per_host=2, idle_timeout=0.5, user_agent="stella-test")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from origin import Origin, origin
 from process import house as houses
 from process.house import House
 
@@ -14,9 +13,3 @@ from process.house import House
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with houses.house(tmp_path) as built:
         yield built
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[Origin]:
-    async with origin() as served:
-        yield served

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
 import json
+import os
+import re
 import signal
 import sys
 import time
@@ -223,3 +228,31 @@ async def test_the_demo_fails_when_an_output_did_not_arrive(tmp_path: Path) -> N
 async def demo(root: Path, state: Path, **variables: str) -> Any:
     command = (*MATERIALIZER, "demo", "--headless", "--state-dir", str(state))
     return await ended(root, environment(root) | variables, *command)
+
+
+@posix
+async def test_on_a_terminal_the_demo_moves_one_line_a_job(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    command = (*MATERIALIZER, "demo", "--headless", "--state-dir", str(tmp_path / "s"))
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=theirs,
+        env=environment(tmp_path),
+    )
+    os.close(theirs)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        shown = await asyncio.to_thread(read_all, terminal)
+    assert await process.wait() == 0
+    moves = re.findall(rb"\x1b\[(\d+)A", shown)
+    assert moves[-1] == b"7"
+    assert shown.count(b"failed, reported") >= 1
+
+
+def read_all(terminal: io.FileIO) -> bytes:
+    shown = b""
+    # A terminal that nobody has open any more is an error to read from.
+    with contextlib.suppress(OSError):
+        while piece := terminal.read(65536):
+            shown += piece
+    return shown
