@@ -137,8 +137,12 @@ class Credentials:
         Raises:
             SettingsInvalid: the source is unusable now; it may be mended later.
         """
-        self.grant = self._override or await self._ask_source(force=force)
-        return self.grant
+        while True:
+            asked = self._changes
+            grant = self._override or await self._ask_source(force=force)
+            if asked == self._changes:  # else the answer may be out of date
+                self.grant = grant
+                return grant
 
     def set(
         self, token: str, convex_url: str | None = None, site_url: str | None = None

@@ -31,6 +31,7 @@ from materializer.pipeline import Pipeline
 from materializer.place import Places
 from materializer.presence import Events, Presence
 from materializer.subscriber import Subscriber
+from materializer.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,9 @@ class Daemon:
             on_announced=announcer.wake,
             on_failed=self._notices.wake,
         )
+        window = Window(
+            settings, gallery, self._pipeline, presence, events, since=manner.since
+        )
         self._subscriber = Subscriber(
             settings,
             credentials,
@@ -88,10 +92,11 @@ class Daemon:
             self._pipeline,
             presence,
             events,
-            since=manner.since,
+            window,
             on_account=[announcer.wake, self._notices.wake],
             on_snapshot=self._shown.set,
             on_signed_out=self._on_signed_out,
+            on_refused=self._notices.sign_in_refused,
         )
         self._methods = Methods(
             settings,
@@ -102,7 +107,7 @@ class Daemon:
             announcer,
             events,
             credentials,
-            materialize=self._subscriber.materialize,
+            materialize=window.materialize,
             stop=stop,
         )
 

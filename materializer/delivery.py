@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from materializer import naming, outputs
 from materializer.config import Settings
-from materializer.errors import OutputDamaged, OutputRefused
+from materializer.errors import (
+    DiskTrouble,
+    FetchError,
+    OutputDamaged,
+    OutputRefused,
+)
 from materializer.fetch import Fetched, Fetcher, write
 from materializer.model import Inline, Job, Output, Placed, Refused, Remote
 from materializer.place import Places, disk_trouble
@@ -32,6 +37,31 @@ class Delivery:
         self._settings = settings
         self._emit = emit
         self._slots = asyncio.Semaphore(settings.max_concurrent_downloads)
+
+    async def deliver_each(
+        self, job: Job, wanted: Iterable[Output], stem: str
+    ) -> tuple[list[Placed], list[FetchError]]:
+        """Deliver outputs side by side; return the files, and why others are missing.
+
+        Raises:
+            DiskTrouble: they could not be kept.
+        """
+        placed: list[Placed] = []
+        errors: list[FetchError] = []
+
+        async def attempt(output: Output) -> None:
+            try:
+                placed.append(await self.deliver(job, output, stem))
+            except FetchError as error:
+                errors.append(error)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for output in wanted:
+                    group.create_task(attempt(output))
+        except* DiskTrouble as trouble:
+            raise trouble.exceptions[0] from None
+        return placed, errors
 
     async def deliver(self, job: Job, output: Output, stem: str) -> Placed:
         """Fetch one output and put it in its place.

@@ -1,8 +1,9 @@
-"""One job saved without a daemon: the same stages, ledger and lock, then gone."""
+"""What is done without a daemon: the same stages, ledger and lock, then gone."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 from materializer import __version__, host
@@ -31,10 +32,7 @@ async def save(settings: Settings, account: Account, job: Job) -> JobRecord:
     """
     paths = settings.paths
     async with AsyncExitStack() as errand:
-        await asyncio.to_thread(host.prepare_directories, paths)
-        await _lock(errand, host.InstanceLock(paths.lock))
-        gallery = await asyncio.to_thread(Gallery.open, paths.gallery_db, paths.outputs)
-        errand.push_async_callback(gallery.close)
+        gallery = await _gallery(errand, settings)
         with disk_trouble():
             await gallery.write(ledger.signed_in, account.owner)
         fetcher = Fetcher(
@@ -53,13 +51,38 @@ async def save(settings: Settings, account: Account, job: Job) -> JobRecord:
             on_announced=lambda: None,
             on_failed=lambda: None,
         )
-        lists = ((job,), ()) if job.succeeded else ((), (job,))
-        pipeline.offer(account, Snapshot(account.owner, *lists))
+        pipeline.offer(account, Snapshot(account.owner, asked=(job,)))
         await _try_once(pipeline)
         record = await gallery.read(items.record, account.owner, job.job_id)
         if record is None:
             raise RuntimeError("the pipeline did not enter the job in the ledger")
         return record
+
+
+async def expect(settings: Settings, account: Account, job_id: str) -> None:
+    """Enter a job that was submitted, so that the next daemon asks for it by its id.
+
+    Raises:
+        AlreadyRunning: somebody else holds the state directory and keeps it.
+        DiskTrouble: the disk cannot take it.
+        SettingsInvalid: the state directory is unusable.
+        GalleryUnusable: the database cannot be read.
+    """
+    async with AsyncExitStack() as errand:
+        gallery = await _gallery(errand, settings)
+        with disk_trouble():
+            now = time.time_ns() // 1_000_000
+            await gallery.write(ledger.submit, account, job_id, now)
+
+
+async def _gallery(errand: AsyncExitStack, settings: Settings) -> Gallery:
+    """Open the gallery under the lock, for as long as the errand takes."""
+    paths = settings.paths
+    await asyncio.to_thread(host.prepare_directories, paths)
+    await _lock(errand, host.InstanceLock(paths.lock))
+    gallery = await asyncio.to_thread(Gallery.open, paths.gallery_db, paths.outputs)
+    errand.push_async_callback(gallery.close)
+    return gallery
 
 
 async def _try_once(pipeline: Pipeline) -> None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from materializer.convex.events import Deliver
 from materializer.convex.messages import QueryFailure
 from materializer.convex.queries import Result
-from materializer.model import Job, Snapshot
+from materializer.convex.words import fit
+from materializer.model import OPEN_STATUSES, QUERIES, Job, Query, Snapshot
+from materializer.rows import read_job
 
 LIMIT = 200
 
 _JOB = "job "
 _Args: TypeAlias = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask: for both lists from when on, in ms, and for single jobs."""
+
+    succeeded: int
+    failed: int
+    job_ids: frozenset[str] = frozenset()
 
 
 def wanted(
@@ -36,24 +48,55 @@ def wanted(
     }
 
 
+def next_question(
+    before: Question,
+    shown: Snapshot,
+    cursors: Mapping[Query, int],
+    open_jobs: Collection[str],
+) -> Question:
+    """Return what to ask after `before` was answered with `shown`.
+
+    A list is asked for from its cursor on as soon as half of its rows lie behind that:
+    every completion sends the whole list again, and so does asking anew. Open jobs that
+    no list shows are asked for by id.
+    """
+    listed = {job.job_id for rows in shown.listed.values() for job in rows}
+    return Question(
+        _since(before.succeeded, cursors["succeeded"], shown.succeeded or ()),
+        _since(before.failed, cursors["failed"], shown.failed or ()),
+        frozenset(open_jobs) - listed,
+    )
+
+
+def hidden_before(shown: Snapshot, before: Snapshot | None) -> int | None:
+    """Return the completion, in ms, before which jobs may be hidden, or None.
+
+    They are where a page is full, unless it reaches back to what the list showed
+    `before`.
+    """
+    reached = before.reached if before else {}
+    hidden = []
+    for query in shown.full:
+        oldest = min((job.finished_at for job in shown.listed[query]), default=0)
+        if oldest > reached.get(query, -1):
+            hidden.append(oldest)
+    return max(hidden, default=None)
+
+
 def read_snapshot(deliver: Deliver) -> tuple[Snapshot, str | None]:
     """Return what the answers say, and what was wrong with them, if anything."""
     answers = dict(deliver.results)
     reading = _Reading()
-    succeeded = reading.rows(answers.pop("succeeded", None))
-    failed = reading.rows(answers.pop("failed", None))
-    full = any(rows is not None and len(rows) >= LIMIT for rows in (succeeded, failed))
-    for job in reading.singles(answers.values()):
-        if job.succeeded:
-            succeeded = _merged(succeeded, job)
-        elif job.ended:
-            failed = _merged(failed, job)
+    lists: dict[Query, tuple[Job, ...] | None] = {
+        query: reading.listed(query, answers.pop(query, None)) for query in QUERIES
+    }
     snapshot = Snapshot(
-        owner=deliver.owner,
-        succeeded=None if succeeded is None else tuple(succeeded),
-        failed=None if failed is None else tuple(failed),
+        deliver.owner,
+        lists["succeeded"],
+        lists["failed"],
+        reading.singles(answers.values()),
         backlog=deliver.first,
-        full=full,
+        full=frozenset(reading.full),
         unreadable=reading.unreadable,
         absent=frozenset(n.removeprefix(_JOB) for n, a in answers.items() if a is None),
     )
@@ -61,36 +104,50 @@ def read_snapshot(deliver: Deliver) -> tuple[Snapshot, str | None]:
 
 
 class _Reading:
-    """Rows become jobs; those that cannot are counted."""
+    """Rows become jobs that have ended; those that cannot are counted."""
 
     def __init__(self) -> None:
+        self.full: set[Query] = set()
         self.unreadable = 0
-        self.complaint: str | None = None
+        self._complaints: list[str] = []
 
-    def rows(self, answer: Result) -> list[Job] | None:
+    @property
+    def complaint(self) -> str | None:
+        """What was wrong, in words, or None."""
+        count = self.unreadable
+        rows = [f"{count} rows of the feed cannot be read"] if count else []
+        return "; ".join([*self._complaints, *rows]) or None
+
+    def listed(self, query: Query, answer: Result) -> tuple[Job, ...] | None:
         if isinstance(answer, list):
-            return self._jobs(answer)
-        if not isinstance(answer, QueryFailure):
-            self.complaint = "the deployment's list of jobs is no list"
+            if len(answer) >= LIMIT:
+                self.full.add(query)
+            jobs = (j for j in self._jobs(answer) if j.status not in OPEN_STATUSES)
+            if query == "failed":
+                return tuple(jobs)
+            # A word that is not known here means what its list says.
+            return tuple(
+                job if job.ended else replace(job, status="succeeded") for job in jobs
+            )
+        why = fit(answer.message) if isinstance(answer, QueryFailure) else "it is none"
+        self._complaints.append(f"the list of {query} jobs cannot be had: {why}")
         return None
 
-    def singles(self, answers: Iterable[Result]) -> list[Job]:
+    def singles(self, answers: Iterable[Result]) -> tuple[Job, ...]:
         # null is a job that does not exist, or is somebody else's
         found = [a for a in answers if not isinstance(a, QueryFailure | None)]
-        return self._jobs(found)
+        return tuple(job for job in self._jobs(found) if job.ended)
 
     def _jobs(self, rows: Iterable[object]) -> list[Job]:
         jobs = []
         for row in rows:
             try:
-                jobs.append(Job.from_row(row))
+                jobs.append(read_job(row))
             except ValueError:
                 self.unreadable += 1
         return jobs
 
 
-def _merged(jobs: list[Job] | None, job: Job) -> list[Job]:
-    jobs = jobs or []
-    if any(known.job_id == job.job_id for known in jobs):
-        return jobs
-    return sorted([*jobs, job], key=lambda j: j.finished_at, reverse=True)
+def _since(asked: int, cursor: int, rows: Sequence[Job]) -> int:
+    behind = sum(job.finished_at < cursor for job in rows)
+    return cursor if cursor > asked and 0 < behind >= len(rows) - behind else asked

@@ -32,7 +32,7 @@ class Methods:
     """The implementation of every method of the contract.
 
     Args:
-        materialize: returns when a job has settled, or False when there is none.
+        materialize: returns when a job has settled, or is not there.
         stop: set by `daemon.shutdown`.
     """
 
@@ -47,7 +47,7 @@ class Methods:
         events: Events,
         credentials: Credentials,
         *,
-        materialize: Callable[[Account, str], Awaitable[bool]],
+        materialize: Callable[[Account, str], Awaitable[None]],
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
@@ -141,8 +141,7 @@ class Methods:
             raise RpcError(
                 NOT_SIGNED_IN, "nobody is signed in, so no job can be asked for"
             )
-        if not await self._materialize(account, params.job_id):
-            raise RpcError(NOT_FOUND, "the backend knows no such job of this account")
+        await self._materialize(account, params.job_id)
         return self._job(await self._record(params.job_id))
 
     async def _auth_set(
@@ -182,6 +181,7 @@ class Methods:
                 "connectedAt": feed.connected_at,
                 "reconnects": feed.reconnects,
                 "lastError": feed.last_error,
+                "gap": presence.gap,
             },
             "jobs": {
                 "pending": max(0, counts.get("pending", 0) - fetching),

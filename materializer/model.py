@@ -8,18 +8,24 @@ milliseconds since 1970, sizes are bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 Kind = Literal["image", "video", "audio", "model3d", "download", "text"]
 Action = Literal["open", "register", "remove"]
 JobState = Literal["pending", "fetching", "done", "failed", "unrecognised"]
+Query = Literal["succeeded", "failed"]
+
+QUERIES: tuple[Query, ...] = ("succeeded", "failed")
+
+SUBMITTED = "submitted"
+"""The status of a job that was submitted here and that the feed has not shown yet."""
 
 OPEN_STATUSES = frozenset(
-    {"queued", "pending", "in_progress", "processing", "running", "submitted"}
+    {"queued", "pending", "in_progress", "processing", "running", SUBMITTED}
 )
 CANCELED_STATUSES = frozenset({"canceled", "cancelled"})
+ENDED_STATUSES = frozenset({"succeeded", "failed", "unknown"}) | CANCELED_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,38 +65,8 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the status can no longer change; an unknown word counts as ended."""
-        return self.status not in OPEN_STATUSES
-
-    @classmethod
-    def from_row(cls, row: object) -> Job:
-        """Read a row as the backend returns it, forgiving all but a missing identity.
-
-        Raises:
-            ValueError: the row is no object, or has no usable `jobId` or `status`.
-        """
-        if not isinstance(row, Mapping):
-            raise ValueError("a job row is no object")
-        job_id, status = row.get("jobId"), row.get("status")
-        if not isinstance(job_id, str) or not job_id:
-            raise ValueError("a job row has no jobId")
-        if not isinstance(status, str) or not status:
-            raise ValueError("a job row has no status")
-        request = _mapping(row.get("request"))
-        return cls(
-            job_id=job_id,
-            status=status,
-            capability=_text(row.get("capability")) or "",
-            profile=_text(row.get("profile")),
-            prompt=_text(request.get("prompt")),
-            aspect_ratio=_text(request.get("aspectRatio")),
-            requested_size=_size(request),
-            output=row.get("output"),
-            error=_error(row.get("error")),
-            created_at=_milliseconds(row.get("createdAt")) or 0,
-            updated_at=_milliseconds(row.get("updatedAt")),
-            completed_at=_milliseconds(row.get("completedAt")),
-        )
+        """Whether the status is one that no longer changes; a strange word may."""
+        return self.status in ENDED_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,27 +174,55 @@ class DisplayUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the feed says should be, all at one moment.
+    """What the feed says should be, all at one moment: jobs that have ended.
 
     Attributes:
         owner: the account these jobs belong to.
-        succeeded: rows of the succeeded query, newest first, or None before its
-            first answer.
+        succeeded: rows of the succeeded query, newest first, or None while it has no
+            answer, which says nothing about what there is.
         failed: the same for the failed query.
+        asked: jobs that were asked for by id.
         backlog: whether this is the first answer after a (re)connection.
-        full: whether a query was answered with as many rows as it may hold, so that
-            older ones can be hidden.
+        full: the queries that were answered with as many rows as they may hold.
         unreadable: how many rows were left out because they had no identity.
         absent: jobs that were asked for by id and do not exist.
     """
 
     owner: str
-    succeeded: tuple[Job, ...] | None
-    failed: tuple[Job, ...] | None
+    succeeded: tuple[Job, ...] | None = None
+    failed: tuple[Job, ...] | None = None
+    asked: tuple[Job, ...] = ()
     backlog: bool = False
-    full: bool = False
+    full: frozenset[Query] = frozenset()
     unreadable: int = 0
     absent: frozenset[str] = frozenset()
+
+    @property
+    def listed(self) -> dict[Query, tuple[Job, ...]]:
+        """The rows of each query that was answered."""
+        lists: dict[Query, tuple[Job, ...] | None] = {
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+        }
+        return {query: rows for query, rows in lists.items() if rows is not None}
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Every job once; where it both succeeded and failed, it succeeded."""
+        jobs: dict[str, Job] = {}
+        for job in (*(self.succeeded or ()), *(self.failed or ()), *self.asked):
+            if job.succeeded or job.job_id not in jobs:
+                jobs[job.job_id] = job
+        return tuple(jobs.values())
+
+    @property
+    def reached(self) -> dict[Query, int]:
+        """The newest completion that each query shows, in ms."""
+        return {
+            query: max(job.finished_at for job in rows)
+            for query, rows in self.listed.items()
+            if rows
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,36 +273,3 @@ class JobRecord:
 
 def _camel(name: str) -> str:
     return re.sub(r"_(\w)", lambda m: m[1].upper(), name)
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _milliseconds(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if 0 <= value < 2**53 else None
-
-
-def _size(request: Mapping[str, object]) -> tuple[int, int] | None:
-    size = _mapping(_mapping(request.get("input")).get("image_size"))
-    width, height = size.get("width"), size.get("height")
-    if isinstance(width, int | float) and isinstance(height, int | float):
-        return int(width), int(height)
-    return None
-
-
-def _error(value: object) -> JobError | None:
-    if isinstance(value, str) and value.strip():
-        return JobError(value.strip())
-    error = _mapping(value)
-    message = _text(error.get("message")) or _text(error.get("error"))
-    code = error.get("code")
-    if message is None and code is None:
-        return None
-    return JobError((message or "").strip(), str(code) if code is not None else None)

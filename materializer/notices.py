@@ -1,4 +1,8 @@
-"""Failures to the person: each one once, and the truth about whether it arrived."""
+"""Notices to the person: each once, and the truth about whether it arrived.
+
+They tell of failed jobs, and of a sign-in that the deployment refuses. Clients hear of
+both; a notice that is about no job has the `jobId` null.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ SWITCHED_OFF = "notifications are switched off"
 
 
 class Notices:
-    """Tells of failures that the ledger holds as not yet told.
+    """Tells of what it is told, and of failures that the ledger holds as not yet told.
 
     Args:
         notifier: shows them; None when the person has switched that off.
@@ -35,6 +39,7 @@ class Notices:
         self._notifier = notifier
         self._presence = presence
         self._events = events
+        self._refusal: str | None = None
         self._due = asyncio.Event()
         self._due.set()  # an earlier run may have left some
 
@@ -42,11 +47,17 @@ class Notices:
         """Look for failures: after one was recorded, or somebody signed in."""
         self._due.set()
 
+    def sign_in_refused(self, words: str) -> None:
+        """Tell that the deployment refuses the sign-in, in its own words."""
+        self._refusal = words
+        self._due.set()
+
     async def run(self) -> None:
         """Tell until cancelled."""
         while True:
             await self._due.wait()
             self._due.clear()
+            await self._tell_refusal()
             owner = self._presence.shown_owner
             if owner is not None:
                 for record in await self._gallery.read(items.to_tell, owner):
@@ -55,17 +66,28 @@ class Notices:
                     except OSError as error:  # it stays due, and is told again
                         log.warning("job %s: %s", record.job.job_id, error)
 
+    async def _tell_refusal(self) -> None:
+        words, self._refusal = self._refusal, None
+        if words is not None:
+            note = wording.sign_in_refused(words)
+            self._report(note, None, *await self._show(note))
+
     async def _tell(self, owner: str, record: JobRecord) -> None:
         note = _note(record)
         shown, outcome = await self._show(note)
         job_id = record.job.job_id
         # Told is told after it was shown: a crash in between tells it twice, not never.
         await self._gallery.write(ledger.told, owner, [job_id], outcome)
+        self._report(note, job_id, shown, outcome)
+
+    def _report(
+        self, note: Note, job_id: str | None, shown: bool, outcome: str
+    ) -> None:
         self._presence.notifications = outcome
         log.log(
             logging.INFO if shown else logging.WARNING,
-            "job %s: %s: %s (%s)",
-            job_id,
+            "%s: %s: %s (%s)",
+            f"job {job_id}" if job_id else "sign-in",
             note.title,
             note.body,
             outcome,

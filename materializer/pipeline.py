@@ -10,20 +10,19 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from materializer import outputs
+from materializer import outputs, wording
 from materializer.config import Settings
 from materializer.delivery import Delivery, Emit
-from materializer.errors import DiskTrouble, FetchError
+from materializer.errors import DiskTrouble
 from materializer.fetch import Fetcher
 from materializer.gallery import Gallery, items, ledger
-from materializer.model import Account, Job, JobError, Output, Placed, Snapshot
+from materializer.model import Account, Job, Query, Snapshot
 from materializer.place import Places, disk_trouble
 from materializer.plan import Work, conclude, is_quiet, plan
-from materializer.wording import shown
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +61,7 @@ class Pipeline:
         self._on_failed = on_failed
         self._wanted: tuple[Account, Snapshot] | None = None
         self._looked = False
+        self._reached: tuple[Account, dict[Query, int]] | None = None
         self._wake = asyncio.Event()
         self._bell = asyncio.Event()
         self.in_flight: dict[tuple[str, str], int] = {}
@@ -77,15 +77,23 @@ class Pipeline:
         self._looked = False
         self._wake.set()
 
+    def wake(self) -> None:
+        """Look again at what the feed says: the ledger has changed."""
+        self._wake.set()
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Yield at once, and then whenever something was done."""
+        while True:
+            bell = self._bell
+            yield
+            await bell.wait()
+
     async def run(self) -> None:
         """Work until cancelled; what is under way then is parked by the kill rules."""
         async with asyncio.TaskGroup() as workers:
             while True:
                 self._wake.clear()
-                offered, due = self._wanted, await self._look(workers)
-                if offered is not None and offered is self._wanted:
-                    self._looked = True
-                    self._ring()
+                due = await self._look(workers)
                 try:
                     async with asyncio.timeout(_until(due)):
                         await self._wake.wait()
@@ -93,7 +101,7 @@ class Pipeline:
                     continue
 
     async def settled(self, owner: str, job_id: str) -> None:
-        """Return when the job is in the ledger and no longer pending."""
+        """Return when a job is not open, as far as what was offered last says."""
         while True:
             bell = self._bell
             if not await self._is_open(owner, job_id):
@@ -101,12 +109,13 @@ class Pipeline:
             await bell.wait()
 
     async def caught_up(self) -> None:
-        """Return when everything that was offered last has settled."""
+        """Return when everything that was offered last, and was told, has settled."""
         while True:
             bell = self._bell
             if self._wanted and self._looked:
-                account, _ = self._wanted
-                if not await self._gallery.read(ledger.open_jobs, account):
+                account, snapshot = self._wanted
+                told = snapshot.succeeded is not None
+                if told and not await self._gallery.read(ledger.open_jobs, account):
                     return
             await bell.wait()
 
@@ -123,20 +132,26 @@ class Pipeline:
 
     async def _is_open(self, owner: str, job_id: str) -> bool:
         known = await self._gallery.read(ledger.known, owner, [job_id])
-        return job_id not in known or known[job_id].state == "pending"
+        job = known.get(job_id)
+        return job.state == "pending" if job else not self._looked
+
+    def _reach(self, account: Account) -> dict[Query, int]:
+        """How far the account's lists reach, all that they show being known."""
+        whose, reached = self._reached or (None, {})
+        return reached if whose == account else {}
 
     async def _look(self, workers: asyncio.TaskGroup) -> int | None:
         """Start what is due; return when to look again, in ms, or None."""
         if self._wanted is None:
             return None
-        account, snapshot = self._wanted
-        jobs = (*(snapshot.succeeded or ()), *(snapshot.failed or ()))
+        wanted = account, snapshot = self._wanted
+        jobs = [job.job_id for job in snapshot.jobs]
         # Before the ledger is read: a job that settles meanwhile is not due again.
-        busy = frozenset(self.in_flight)
+        busy = {job_id for owner, job_id in self.in_flight if owner == account.owner}
         try:
             with disk_trouble():
                 known = await self._gallery.read(
-                    ledger.known, account.owner, [job.job_id for job in jobs]
+                    ledger.known, account.owner, [*jobs, *snapshot.absent]
                 )
             todo = plan(
                 snapshot,
@@ -145,39 +160,54 @@ class Pipeline:
                 policy=self._settings.open_policy,
                 fresh_ms=int(self._settings.fresh_window * 1000),
             )
-            await self._record(account, todo.failed)
-            await self._start(workers, account, todo.work, busy)
+            failed = [job for job in todo.failed if job.job_id not in busy]
+            await self._record(account, failed)
+            await self._give_up(account, [*{*todo.gone} - busy])
+            work = [part for part in todo.work if part.job.job_id not in busy]
+            await self._start(workers, account, snapshot, work)
         except DiskTrouble as error:
             self._pause(error)
             return _now() + int(DISK_PAUSE * 1000)
+        if wanted is self._wanted:
+            self._looked = True
+        self._ring()
         return todo.wake_at
 
     async def _record(self, account: Account, failed: Sequence[Job]) -> None:
         if not failed:
             return
-        fit = [_shown(job) for job in failed]
+        fit = [wording.kept(job) for job in failed]
         with disk_trouble():
             await self._gallery.write(
                 ledger.fail, account, [(job, not is_quiet(job)) for job in fit]
             )
         for job in fit:
             self._tell(job, "failed", job.error.message if job.error else None)
-        self._ring()
         self._on_failed()
+
+    async def _give_up(self, account: Account, job_ids: Sequence[str]) -> None:
+        if job_ids:
+            with disk_trouble():
+                await self._gallery.write(ledger.give_up, account, job_ids)
+            log.warning("the backend knows nothing of %s", ", ".join(job_ids))
+            self._on_failed()
 
     async def _start(
         self,
         workers: asyncio.TaskGroup,
         account: Account,
+        snapshot: Snapshot,
         work: Sequence[Work],
-        busy: frozenset[tuple[str, str]],
     ) -> None:
-        new = [part for part in work if (account.owner, part.job.job_id) not in busy]
-        if not new:
-            return
+        stems: dict[str, str] = {}
+        reached = snapshot.reached
         with disk_trouble():
-            stems = await self._gallery.write(ledger.remember, account, new)
-        for part in new:
+            if work:
+                stems = await self._gallery.write(ledger.remember, account, work)
+            if (account, reached) != self._reached:
+                await self._gallery.write(ledger.advance, account, _now(), reached)
+        self._reached = account, reached  # all that the snapshot shows is known now
+        for part in work:
             self.in_flight[account.owner, part.job.job_id] = part.job.finished_at
             self._tell(part.job, "fetching")
             workers.create_task(self._work(account, part, stems[part.job.job_id]))
@@ -202,21 +232,7 @@ class Pipeline:
     async def _materialize(self, account: Account, work: Work, stem: str) -> None:
         promised = outputs.extract(work.job.output)
         missing = [out for out in promised.outputs if out.index not in work.have]
-        placed: list[Placed] = []
-        errors: list[FetchError] = []
-
-        async def attempt(output: Output) -> None:
-            try:
-                placed.append(await self._delivery.deliver(work.job, output, stem))
-            except FetchError as error:
-                errors.append(error)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for output in missing:
-                    group.create_task(attempt(output))
-        except* DiskTrouble as trouble:
-            raise trouble.exceptions[0] from None
+        placed, errors = await self._delivery.deliver_each(work.job, missing, stem)
         settlement = conclude(
             work,
             recognised=promised.recognised,
@@ -231,7 +247,9 @@ class Pipeline:
         if settlement.payloads:
             await self._turn(account.owner, work.job)
         with disk_trouble():
-            await self._gallery.write(ledger.settle, account, settlement, _now())
+            await self._gallery.write(
+                ledger.settle, account, settlement, _now(), self._reach(account)
+            )
         if settlement.state != "pending":
             await self._places.sweep(stem)
         self._tell(
@@ -272,13 +290,6 @@ class Pipeline:
         """Let everybody who waits for a change look again."""
         self._bell.set()
         self._bell = asyncio.Event()
-
-
-def _shown(job: Job) -> Job:
-    """Return a failed job whose message can be kept: its URLs may hold secrets."""
-    if job.error is None:
-        return job
-    return replace(job, error=JobError(shown(job.error.message), job.error.code))
 
 
 def _now() -> int:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from materializer.errors import FetchError, OutputRefused
 from materializer.model import (
     CANCELED_STATUSES,
+    OPEN_STATUSES,
     Action,
     Job,
     JobState,
@@ -63,11 +64,13 @@ class Plan:
     Attributes:
         work: to start now, in the order of completion.
         failed: upstream failures that the ledger has not recorded yet.
+        gone: open jobs that the backend does not know, or no longer.
         wake_at: when the next retry is due, in ms, or None.
     """
 
     work: tuple[Work, ...]
     failed: tuple[Job, ...]
+    gone: tuple[str, ...]
     wake_at: int | None
 
 
@@ -82,15 +85,17 @@ def plan(
     """Subtract what the ledger knows from what the feed says.
 
     `now` is in ms. A job that is new in the backlog is announced quietly, unless it
-    is the newest there and fresh; one that is new later is opened when fresh.
+    is the newest there and fresh; one that is new later is opened when fresh. A failure
+    changes nothing about a job that is here, and a success takes a failure back.
     """
-    wanted = sorted(snapshot.succeeded or (), key=_completion)
+    jobs = sorted(snapshot.jobs, key=_completion)
+    wanted = [job for job in jobs if job.succeeded]
     newest = max((job.finished_at for job in wanted), default=0)
     work: list[Work] = []
     due: list[int] = []
     for job in wanted:
         seen = known.get(job.job_id)
-        if seen is None or _failed_upstream(seen):
+        if seen is None or _unseen(seen):
             late = snapshot.backlog and job.finished_at < newest
             fresh = now - job.finished_at <= fresh_ms and not late
             work.append(Work(job, "open" if fresh and policy == "open" else "register"))
@@ -99,11 +104,15 @@ def plan(
                 due.append(seen.next_attempt_at)
             else:
                 work.append(Work(job, seen.action, seen.have, seen.attempts))
-    failed = sorted(
-        (job for job in snapshot.failed or () if job.job_id not in known),
-        key=_completion,
-    )
-    return Plan(tuple(work), tuple(failed), min(due, default=None))
+    shown = {job.job_id for job in jobs}
+    open_jobs = {job_id for job_id, seen in known.items() if seen.state == "pending"}
+    failed = [
+        job
+        for job in jobs
+        if not job.succeeded and (job.job_id not in known or job.job_id in open_jobs)
+    ]
+    gone = sorted(snapshot.absent & open_jobs - shown)
+    return Plan(tuple(work), tuple(failed), tuple(gone), min(due, default=None))
 
 
 def is_quiet(job: Job) -> bool:
@@ -217,21 +226,12 @@ def _payload(job: Job, asset: dict[str, Any]) -> dict[str, Any]:
     return payload
 
 
-def hidden_before(snapshot: Snapshot) -> int | None:
-    """Return the completion before which a full page may hide jobs, in ms.
-
-    None when no page was full, so that nothing can be hidden.
-    """
-    if not snapshot.full:
-        return None
-    pages: Sequence[tuple[Job, ...]] = [snapshot.succeeded or (), snapshot.failed or ()]
-    oldest = [min(job.finished_at for job in page) for page in pages if page]
-    return max(oldest, default=None)
-
-
 def _completion(job: Job) -> int:
     return job.finished_at
 
 
-def _failed_upstream(seen: Known) -> bool:
+def _unseen(seen: Known) -> bool:
+    """Whether only a submission or an upstream failure of the job is known so far."""
+    if seen.state == "pending":
+        return seen.status in OPEN_STATUSES
     return seen.state == "failed" and seen.status != "succeeded"

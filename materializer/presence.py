@@ -18,6 +18,7 @@ class Presence:
 
     Attributes:
         feed: where the feed stands.
+        gap: the completion, in ms, before which the feed may hide jobs, or None.
         account: of the token that is good now, or None while signed out.
         last_owner: who was signed in last; theirs is what a signed-out person sees.
         notifications: what came of the last notification, in words, or None.
@@ -25,6 +26,7 @@ class Presence:
     """
 
     feed: FeedStatus = field(default_factory=lambda: FeedStatus("stopped", ""))
+    gap: int | None = None
     account: Account | None = None
     last_owner: str | None = None
     notifications: str | None = None

@@ -15,7 +15,9 @@ from typing import TypeAlias
 
 import watchfiles
 
-STEP = 1.0  # seconds between wake-ups: nobody waits for a token more eagerly
+# The library looks for the system's events after each step, and tells of them once a
+# step has brought no more: after one step or two. A new token must be used within 1 s.
+STEP = 0.4
 LOOK = 60.0
 
 logger = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ async def changes(path: Path) -> AsyncGenerator[None, None]:
     """Yield after each change of a file, until closed or cancelled.
 
     The file and its directories may come and go; that counts where it makes or ends
-    the file. Changes within a second are one.
+    the file. Changes within two steps are one.
     """
     known = _mark(path)
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from materializer.model import CANCELED_STATUSES, Job, JobError
 
@@ -103,6 +103,18 @@ def unrecognised(job: Job, file_name: str) -> Note:
     """Word a succeeded job whose output has no shape that we know."""
     what = f"The result of {job.capability or job.job_id} was kept as {file_name}."
     return Note("Unrecognised output", shown(what))
+
+
+def sign_in_refused(words: str) -> Note:
+    """Word that the deployment refuses the sign-in, for the reason in `words`."""
+    return Note("Stella sign-in needed", shown(words))
+
+
+def kept(job: Job) -> Job:
+    """Return a failed job whose message can be kept: its URLs may hold secrets."""
+    if job.error is None:
+        return job
+    return replace(job, error=JobError(shown(job.error.message), job.error.code))
 
 
 def shown(message: str) -> str:

@@ -99,7 +99,8 @@ class Home:
 
     async def cursor(self, account: Account) -> int:
         """Return from when on succeeded jobs of an account will be asked for."""
-        return await self.database.write(ledger.since, account, "succeeded", first=0)
+        cursors = await self.database.write(ledger.cursors, account, first=0)
+        return cursors["succeeded"]
 
 
 @asynccontextmanager

@@ -188,6 +188,26 @@ async def test_a_token_that_was_set_wins_until_it_is_cleared(tmp_path: Path) -> 
     assert token.owner == "https://site.test|file"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="NOT TESTED HERE: needs named pipes")
+async def test_a_token_that_is_set_while_a_command_runs_wins_over_its_output(
+    tmp_path: Path,
+) -> None:
+    started, go = tmp_path / "started", tmp_path / "go"
+    for pipe in (started, go):
+        os.mkfifo(pipe)
+    script = f"open({str(started)!r}, 'w'); open({str(go)!r}).read(); print({SECRET!r})"
+    known = Credentials(command=[sys.executable, "-c", script])
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(known.current())
+        await asyncio.to_thread(started.read_bytes)
+        known.set(jwt("set"))
+        await asyncio.to_thread(go.write_bytes, b"")
+        token = await asking
+    assert token is not None
+    assert token.owner == "https://site.test|set"
+    assert known.grant.bearer == jwt("set")
+
+
 async def test_what_is_no_token_cannot_be_set() -> None:
     known = Credentials(value=jwt())
     with pytest.raises(SettingsInvalid):

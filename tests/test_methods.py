@@ -33,6 +33,7 @@ from materializer.model import (
     JobError,
     JobState,
     Placed,
+    Query,
     Settlement,
     Snapshot,
 )
@@ -64,7 +65,6 @@ class Desk:
         self.announcer = Announcer(self.gallery, lambda: self.presence.shown_owner)
         self.stop = asyncio.Event()
         self.asked: list[tuple[Account, str]] = []
-        self.there = True
         places = Places(paths.outputs, paths.partial)
         self.pipeline = Pipeline(
             self.gallery,
@@ -88,9 +88,8 @@ class Desk:
             stop=self.stop,
         )
 
-    async def materialize(self, account: Account, job_id: str) -> bool:
+    async def materialize(self, account: Account, job_id: str) -> None:
         self.asked.append((account, job_id))
-        return self.there
 
     async def save(
         self,
@@ -126,7 +125,7 @@ class Desk:
             next_attempt_at=retry_at,
         )
         await self.gallery.write(ledger.remember, account, [Work(job, "open")])
-        await self.gallery.write(ledger.settle, account, settlement, at + 5)
+        await self.gallery.write(ledger.settle, account, settlement, at + 5, {})
         self.announcer.wake()
 
     def image(self, job_id: str, index: int = 0) -> Placed:
@@ -347,10 +346,10 @@ async def test_a_job_is_materialized_and_then_told(desk: Desk, client: Client) -
 async def test_a_job_that_the_backend_does_not_know_is_not_found(
     desk: Desk, client: Client
 ) -> None:
-    desk.there = False
     code, say = await refusal(client, "job.materialize", jobId="nothing")
     assert code == NOT_FOUND
-    assert "backend" in say
+    assert "job" in say
+    assert desk.asked == [(ME, "nothing")]
 
 
 async def test_signed_out_what_is_here_stays_readable_and_the_feed_is_not(
@@ -461,14 +460,16 @@ async def test_the_status_has_every_field_of_the_contract(
 ) -> None:
     desk.presence.feed = FeedStatus("backoff", "https://a.test", None, 3, "no line")
     desk.presence.notifications = "shown through plyer"
-    for query in ledger.QUERIES:
-        await desk.gallery.write(ledger.since, ME, query, first=7)
+    await desk.gallery.write(ledger.cursors, ME, first=7)
     await desk.save("done", desk.image("done"))
     await desk.save("odd", state="unrecognised")
     await desk.save("waits", state="pending", at=T0 + 10)
     await desk.save("runs", state="pending", at=T0 + 10)
     lost = Job("lost", "failed", completed_at=T0)
     await desk.gallery.write(ledger.fail, ME, [(lost, True)])
+    reached: dict[Query, int] = {"succeeded": T0, "failed": T0}
+    await desk.gallery.write(ledger.advance, ME, T0, reached)
+    desk.presence.gap = 9
     desk.pipeline.in_flight |= {(ME.owner, "runs"): T0, (YOU.owner, "other"): T0}
     status = await ask(client, "daemon.status")
     assert 0 <= status.pop("uptimeMs") < 60_000
@@ -484,6 +485,7 @@ async def test_the_status_has_every_field_of_the_contract(
             "connectedAt": None,
             "reconnects": 3,
             "lastError": "no line",
+            "gap": 9,
         },
         "jobs": {"pending": 1, "fetching": 1, "done": 1, "failed": 2},
         "gallery": {"items": 1, "bytes": 3},

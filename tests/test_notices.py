@@ -80,7 +80,7 @@ class Office:
         error = ("refused", "its host is refused")
         settlement = Settlement(job, state, placed, attempts=1, error=error, tell=True)
         await self.gallery.write(ledger.remember, ME, [Work(job, "open")])
-        await self.gallery.write(ledger.settle, ME, settlement, 9)
+        await self.gallery.write(ledger.settle, ME, settlement, 9, {})
 
     async def told(self, job_id: str = "j", owner: str = "me") -> str | None:
         record = await self.gallery.read(items.record, owner, job_id)
@@ -286,3 +286,26 @@ async def test_signed_out_the_last_owner_is_told_and_nobody_else(
         assert (await office.next())[2]["jobId"] == "j"
         await office.looked()
         assert await office.told("k", "you") == "due"
+
+
+async def test_a_refused_sign_in_is_told_in_the_deployment_s_words(
+    gallery: Gallery, caplog: pytest.LogCaptureFixture
+) -> None:
+    desktop = Desktop(SHOWN)
+    async with at_work(Office(gallery, desktop)) as office:
+        office.presence.account = None
+        office.notices.sign_in_refused("The token has expired.")
+        assert await office.next() == (
+            "notification",
+            "shown",
+            {
+                "jobId": None,
+                "title": "Stella sign-in needed",
+                "body": "The token has expired.",
+                "shown": True,
+            },
+        )
+        assert office.presence.notifications == "shown through plyer"
+        await office.looked()
+    assert desktop.notes[0] == Note("Stella sign-in needed", "The token has expired.")
+    assert len(desktop.notes) == 2  # the second is the mark of having looked

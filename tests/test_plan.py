@@ -5,14 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from materializer.errors import FetchError, FetchUnavailable, OutputRefused
-from materializer.model import Job, JobError, JobState, Placed, Snapshot
+from materializer.model import SUBMITTED, Job, JobState, Placed, Snapshot
 from materializer.plan import (
     Known,
     OpenPolicy,
     Plan,
     Work,
     conclude,
-    hidden_before,
     is_quiet,
     payloads,
     plan,
@@ -32,9 +31,10 @@ def look(
     known: dict[str, Known] | None = None,
     failed: tuple[Job, ...] = (),
     backlog: bool = False,
+    absent: frozenset[str] = frozenset(),
     policy: OpenPolicy = "open",
 ) -> Plan:
-    snapshot = Snapshot("o", jobs, failed, backlog=backlog)
+    snapshot = Snapshot("o", jobs, failed, backlog=backlog, absent=absent)
     return plan(snapshot, known or {}, now=NOW, policy=policy, fresh_ms=FRESH)
 
 
@@ -86,7 +86,7 @@ def test_the_policy_can_forbid_opening(policy: OpenPolicy) -> None:
 
 def test_a_pending_job_waits_for_its_time_and_keeps_what_was_decided() -> None:
     pending = Known("pending", "succeeded", "open", 2, NOW + 7, frozenset({1}))
-    assert look(job(), known={"j": pending}) == Plan((), (), NOW + 7)
+    assert look(job(), known={"j": pending}) == Plan((), (), (), NOW + 7)
     due = Known("pending", "succeeded", "open", 2, NOW, frozenset({1}))
     assert look(job(ago=FRESH * 9), known={"j": due}).work == (
         Work(job(ago=FRESH * 9), "open", frozenset({1}), 2),
@@ -97,6 +97,43 @@ def test_a_new_failure_is_recorded_once() -> None:
     failed = (job("f", status="failed"),)
     assert look(failed=failed).failed == failed
     assert look(failed=failed, known={"f": Known("failed", "failed")}).failed == ()
+
+
+def test_a_failure_that_has_succeeded_since_is_no_failure() -> None:
+    found = look(job(), failed=(job(status="failed"),))
+    assert (actions(found), found.failed) == ({"j": "open"}, ())
+
+
+@pytest.mark.parametrize("state", ["done", "unrecognised", "failed"])
+def test_a_failure_after_a_success_that_is_here_changes_nothing(
+    state: JobState,
+) -> None:
+    failed = (job(status="failed"),)
+    known = {"j": Known(state, "succeeded", have=frozenset({0}))}
+    assert look(failed=failed, known=known) == Plan((), (), (), None)
+
+
+def test_a_failure_after_a_success_that_is_not_here_yet_is_recorded() -> None:
+    failed = (job(status="failed"),)
+    known = {"j": Known("pending", "succeeded", next_attempt_at=NOW + 9)}
+    assert look(failed=failed, known=known) == Plan((), failed, (), None)
+
+
+def test_a_submitted_job_is_new_when_it_is_shown() -> None:
+    known = {"j": Known("pending", SUBMITTED)}
+    assert actions(look(job(), known=known)) == {"j": "open"}
+    failed = (job(status="failed"),)
+    assert look(failed=failed, known=known).failed == failed
+
+
+def test_an_open_job_that_does_not_exist_is_gone() -> None:
+    known = {
+        "lost": Known("pending", SUBMITTED),
+        "j": Known("pending", "succeeded"),
+        "here": Known("done", "succeeded"),
+    }
+    absent = frozenset({"lost", "j", "here", "never"})
+    assert look(job(), known=known, absent=absent).gone == ("lost",)
 
 
 @pytest.mark.parametrize(
@@ -198,10 +235,3 @@ def test_an_unrecognised_output_is_kept_announced_and_told() -> None:
     assert (state, announced, tell) == ("unrecognised", 1, True)
     assert error is not None
     assert error[0] == "unrecognised_output"
-
-
-def test_only_a_full_page_can_hide_anything() -> None:
-    rows = (job("a", ago=1), job("b", ago=5))
-    failed = (Job("f", "failed", error=JobError("x"), completed_at=NOW - 3),)
-    assert hidden_before(Snapshot("o", rows, failed)) is None
-    assert hidden_before(Snapshot("o", rows, failed, full=True)) == NOW - 3

@@ -3,13 +3,16 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from home import DAY, HOUR, IMAGE, PNG, SOON, Questions, at_home, finish, submit
+from convex_server import Deployment, Talk, deployed
+from convex_side import auth_error, jwt
+from home import DAY, IMAGE, PNG, SOON, Home, Questions, at_home, finish, submit
 from materializer.daemon import Manner
 from materializer.devserver.app import Backend
 from materializer.gallery import ledger
@@ -189,39 +192,6 @@ async def test_the_first_start_looks_back_a_little_and_since_further(
         assert await home.gallery() == ["old_0"]
 
 
-async def test_a_full_page_is_told_as_a_gap_and_what_it_shows_settles(
-    backend: Backend, state: Path
-) -> None:
-    at = [finish(backend, f"j{n}", ago=300 - n) for n in range(210)]
-    async with at_home(state, backend.token_file) as home:
-        gap = await home.event("feed", "gap")
-        assert "full" in gap["reason"]
-        assert gap["before"] == at[10]
-        for n in range(10, 210):
-            await home.event("job", "done", jobId=f"j{n}")
-        status = await home.ask("daemon.status")
-        assert (status["jobs"]["done"], status["jobs"]["pending"]) == (200, 0)
-
-
-async def test_a_result_full_of_settled_jobs_is_asked_for_from_later_on(
-    backend: Backend, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("materializer.subscriber.RESUBSCRIBE_AT", 3)
-    questions = Questions(backend, monkeypatch)
-    at = [finish(backend, f"j{n}", ago=HOUR - n * 300) for n in range(4)]
-    async with at_home(state, backend.token_file, first_run_lookback="2h") as home:
-        for n in range(4):
-            await home.event("job", "done", jobId=f"j{n}")
-        assert max(questions.sinces) < at[0]
-        questions.sinces.clear()
-        finish(backend, "next")
-        await home.event("job", "done", jobId="next")
-        finish(backend, "last")
-        await home.event("job", "done", jobId="last")
-        assert questions.sinces[-1] >= at[3] - OVERLAP_MS
-        assert (await home.ask("daemon.status"))["jobs"]["done"] == 6
-
-
 @pytest.mark.usefixtures("at_once")
 async def test_a_job_whose_asker_has_gone_is_still_tried_until_it_is_here(
     backend: Backend, state: Path, source: Origin
@@ -269,12 +239,164 @@ async def test_another_account_is_asked_from_where_it_has_settled_from_the_start
         Account(backend.convex_url, backend.owner(sub)) for sub in ("dev", "other")
     )
     async with at_home(state, backend.token_file) as home:
-        settled = await home.database.write(ledger.since, you, "succeeded", first=7)
+        settled = await home.database.write(ledger.cursors, you, first=7)
         await home.event("feed", "live")
         await home.ask("auth.set", token=backend.token("other"))
         await home.event("auth", "signed_in", owner=you.owner)
         finish(backend, "yours", "other")
         await home.event("job", "done", jobId="yours")
-    assert settled == 7
+    assert settled["succeeded"] == 7
     assert {since for owner, since in asked if owner == you.owner} == {7}
     assert {since for owner, since in asked if owner == me.owner} != {7}
+
+
+async def refuse(talk: Talk) -> None:
+    """Refuse whoever comes, as a deployment does."""
+    while (await talk.hear())["type"] != "Authenticate":
+        pass
+    await talk.socket.send(auth_error(0, error="The token has expired."))
+    await talk.socket.close()
+
+
+async def test_a_refused_sign_in_is_a_state_with_words_and_told_once(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("materializer.convex.identity.SELDOM", 0.1)
+    async with deployed() as deployment:
+        deployment.scripts.extend([refuse] * 2)
+        url = deployment.url
+        async with at_home(state, token=jwt(mark="0"), convex_url=url) as home:
+            told = await home.event("notification", "not_shown")
+            assert (told["jobId"], told["body"]) == (None, "The token has expired.")
+            await home.event("feed", "signed_out", reason="The token has expired.")
+            status = await home.ask("daemon.status")
+            assert status["feed"]["state"] == "signed_out"
+            assert status["feed"]["lastError"] == "The token has expired."
+            await home.ask("auth.set", token=jwt(mark="1"))
+            await deployment.until(lambda: len(deployment.talks) == 2)
+            await home.event("feed", "signed_out", reason="The token has expired.")
+            async with asyncio.timeout(1):
+                await home.ask("auth.set", token=jwt(mark="2"))
+                await home.event("feed", "live")
+            assert heard(home, "notification") == []
+            sent = [talk.heard[1]["value"] for talk in deployment.talks]
+            assert sent == [jwt(mark=mark) for mark in "012"]
+
+
+async def test_a_sign_in_that_was_good_and_is_refused_again_is_told_again(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("materializer.convex.identity.SELDOM", 0.1)
+    async with deployed() as deployment:
+        deployment.scripts.append(refuse)
+        url = deployment.url
+        async with at_home(state, token=jwt(mark="0"), convex_url=url) as home:
+            await home.event("notification", "not_shown", jobId=None)
+            await home.ask("auth.set", token=jwt(mark="1"))
+            await home.event("feed", "live")
+            deployment.scripts.append(refuse)
+            await deployment.talks[-1].socket.close()
+            await home.event("notification", "not_shown", jobId=None)
+
+
+@pytest.mark.parametrize("how", ["emptied", "removed"])
+async def test_a_token_file_that_is_emptied_or_removed_signs_out_on_the_wire(
+    state: Path, tmp_path: Path, how: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(jwt())
+    async with deployed() as deployment:
+        async with at_home(state, file, convex_url=deployment.url) as home:
+            await home.event("feed", "live")
+            if how == "emptied":
+                file.write_text("")
+            else:
+                file.unlink()
+            await signed_out(deployment, 0)
+            await home.event("feed", "signed_out", reason="nobody is signed in")
+            assert heard(home, "notification") == []
+            file.write_text(jwt(mark="b"))
+            await home.event("feed", "live")
+        assert len(deployment.talks) == 2
+
+
+async def test_auth_clear_signs_out_on_the_wire(state: Path) -> None:
+    async with (
+        deployed() as deployment,
+        at_home(state, convex_url=deployment.url) as home,
+    ):
+        await home.ask("auth.set", token=jwt())
+        await home.event("feed", "live")
+        await home.ask("auth.clear")
+        await signed_out(deployment, 0)
+
+
+async def test_who_signs_out_while_signing_in_is_told_of_both_in_order(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, go = threading.Event(), threading.Event()
+    record = ledger.signed_in
+
+    def slow(db: Any, owner: str) -> None:
+        entered.set()
+        go.wait(SOON)
+        record(db, owner)
+
+    monkeypatch.setattr(ledger, "signed_in", slow)
+    async with (
+        deployed() as deployment,
+        at_home(state, convex_url=deployment.url) as home,
+    ):
+        await home.event("feed", "signed_out")
+        await home.ask("auth.set", token=jwt())
+        await asyncio.to_thread(entered.wait, SOON)
+        await home.ask("auth.clear")
+        go.set()
+        await home.event("auth", "signed_in", owner="https://site.test|ada")
+        await home.event("auth", "signed_out", owner=None)
+        assert deployment.requests == []
+
+
+def heard(home: Home, topic: str) -> list[dict[str, Any]]:
+    """Return the events of a topic that came so far and were not waited for."""
+    events = [sent.params for sent in home._kept if sent.method == "event"]
+    return [event["data"] for event in events if event["topic"] == topic]
+
+
+async def signed_out(deployment: Deployment, talk: int) -> None:
+    """Wait until a connection has ended, with signing out as the last word on it."""
+    async with asyncio.timeout(SOON):
+        await deployment.talks[talk].socket.wait_closed()
+    assert deployment.talks[talk].heard[-1]["type"] == "Authenticate"
+    assert deployment.talks[talk].heard[-1]["tokenType"] == "None"
+
+
+async def test_what_is_announced_for_one_account_waits_until_it_is_back(
+    backend: Backend, state: Path, source: Origin
+) -> None:
+    go = asyncio.Event()
+
+    async def slow(writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PNG) + PNG)
+
+    finish(backend, "mine", output={"image": {"url": source.respond("/a", slow)}})
+    async with at_home(state, backend.token_file) as home:
+        await home.ask("display.subscribe", consumer="app", after=0)
+        await home.event("job", "fetching", jobId="mine")
+        await home.ask("auth.set", token=backend.token("other"))
+        await home.event("auth", "signed_in", owner=backend.owner("other"))
+        go.set()
+        async with asyncio.timeout(SOON):
+            while not await settled(home, backend.owner(), "mine"):
+                await home.ask("daemon.status")
+        finish(backend, "yours", "other")
+        assert (await home.update())["payload"]["jobId"] == "yours"
+        await home.ask("auth.clear")
+        await home.event("auth", "signed_in", owner=backend.owner())
+        assert (await home.update())["payload"]["jobId"] == "mine"
+
+
+async def settled(home: Home, owner: str, job_id: str) -> bool:
+    known = await home.database.read(ledger.known, owner, [job_id])
+    return job_id in known and known[job_id].state == "done"

@@ -10,6 +10,8 @@ import pytest
 
 from materializer import watch
 
+STEP = watch.STEP
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,3 +98,15 @@ async def test_without_the_systems_events_it_looks_now_and_then(
         file.write_text("one")
         await told(queue)
     assert "No space left on device" in caplog.text
+
+
+async def test_a_change_is_told_in_time_to_be_used_within_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "STEP", STEP)
+    file = tmp_path / "token"
+    async with watching(file) as queue:
+        for text in ("one", "two", "three"):
+            replace(file, text)
+            async with asyncio.timeout(0.95):
+                await queue.get()

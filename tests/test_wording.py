@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from materializer.model import Job, JobError
-from materializer.wording import Note, failed, not_saved, shown, unrecognised
+from materializer.wording import (
+    Note,
+    failed,
+    not_saved,
+    shown,
+    sign_in_refused,
+    unrecognised,
+)
 
 IMAGE_FAILURE_TEXTS = json.loads(
     Path(__file__).with_name("data").joinpath("image_failure_texts.json").read_text()
@@ -122,3 +129,9 @@ def test_an_output_of_no_known_shape_is_told_with_its_file() -> None:
         "Unrecognised output", "The result of text_to_video was kept as j1_0.json."
     )
     assert "j1" in unrecognised(job(""), "j1_0.json").body
+
+
+def test_a_refused_sign_in_is_told_in_the_deployment_s_words() -> None:
+    assert sign_in_refused("Ask\nhttps://site.test/login?code=1") == Note(
+        "Stella sign-in needed", "Ask https://site.test"
+    )

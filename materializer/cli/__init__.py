@@ -74,6 +74,7 @@ class Door(click.Group):
         "status": ("look", "What the daemon is doing."),
         "watch": ("look", "Print display updates as they come."),
         "gallery": ("gallery", "The index of what is on this disk."),
+        "auth": ("auth", "Hand the running daemon a token, or take it back."),
         "dev": ("dev", "A whole Stella backend on this machine, without an account."),
         "demo": ("demo", "Backend and daemon together, with one job of every kind."),
     },

@@ -16,6 +16,7 @@ from materializer.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from materializer.devserver.app import Backend
+    from materializer.devserver.weather import Weather
 
 
 @click.command()
@@ -30,23 +31,51 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Listen for other machines too. Mind the token.",
 )
-def dev(port: int, state: Path | None, allow_remote: bool) -> None:
+@click.option(
+    "--weather",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Troubles for the feed's clients, as TOML; see below.",
+)
+def dev(
+    port: int, state: Path | None, allow_remote: bool, weather: Path | None
+) -> None:
     """Serve feed, gateway, sign-in and storage on one loopback port.
 
     The first line on stdout is JSON with convexUrl, siteUrl, token and tokenFile.
+
+    A weather file has a table [[trouble]] for each trouble. `does` is drop, reset,
+    close (with `code` and `reason`), delay (by `seconds`), refuse (with `status` and
+    `body`), garbage, wrong_version, expire, duplicate or half_open. `connection = 2`,
+    `after_messages` and `after_seconds` say when, `always = true` each time and not
+    just the first.
     """
     logs.setup_logging("warning", "text")
     with contextlib.ExitStack() as stack:
         if state is None:
             made = tempfile.TemporaryDirectory(prefix="stella-dev-")
             state = Path(stack.enter_context(made))
-        asyncio.run(_serve(port, state.absolute(), allow_remote=allow_remote))
+        backend = embedded_backend(state.absolute(), port, allow_remote=allow_remote)
+        if weather:
+            backend.weather = _read_weather(weather)
+        asyncio.run(_serve(backend))
 
 
-async def _serve(port: int, state: Path, *, allow_remote: bool) -> None:
+def _read_weather(file: Path) -> Weather:
+    from materializer.devserver import weather
+
+    try:
+        return weather.parse(file.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsInvalid(f"--weather: {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsInvalid(f"--weather: {file}: {error}") from error
+
+
+async def _serve(unstarted: Backend) -> None:
     stop = asyncio.Event()
     with host.stop_on_signals(asyncio.get_running_loop(), stop):
-        async with embedded_backend(state, port, allow_remote=allow_remote) as backend:
+        async with unstarted as backend:
             told = {
                 "ready": True,
                 "convexUrl": backend.convex_url,

@@ -43,13 +43,14 @@ def _lines(told: dict[str, Any]) -> list[tuple[str, str]]:
     room = f"{free / 2**30:.1f} GiB free" if free is not None else "unreadable"
     if disk["paused"]:
         room += f", downloads paused: {disk.get('error', 'too little room')}"
-    since = told["since"]
+    since, gap = told["since"], feed["gap"]
     return [
         ("version", f"{told['version']}, process {told['pid']}"),
         ("running for", _span(told["uptimeMs"])),
         ("state", told["stateDir"]),
         ("signed in as", told["owner"] or "nobody"),
         ("feed", f"{state}  {feed['url']}, {feed['reconnects']} reconnects"),
+        *([("gap", f"jobs before {_moment(gap)} may be hidden")] if gap else []),
         ("jobs", ", ".join(f"{count} {name}" for name, count in jobs.items())),
         (
             "gallery",

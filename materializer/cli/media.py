@@ -13,24 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from materializer import __version__, wording
-from materializer.cli import options
+from materializer.cli import keeping, options
 from materializer.cli.sign_in import SignIn
-from materializer.config import Settings
-from materializer.errors import (
-    DaemonUnreachable,
-    GatewayError,
-    MaterializerError,
-    SignInNeeded,
-)
-from materializer.ipc.client import Client
-from materializer.ipc.jsonlines import NOT_SIGNED_IN, RpcError
+from materializer.errors import GatewayError, MaterializerError
 from materializer.model import Job
+from materializer.rows import read_job
 
 if TYPE_CHECKING:
     from materializer.gateway import Gateway
 
 TIMED_OUT = 124
-_SAVE_TIMEOUT = 240.0
 
 
 @click.group(
@@ -84,6 +76,7 @@ def generate(
     request = _request(given, request_file)
     sign_in = SignIn.now()
     accepted = asyncio.run(_submit(sign_in, request))
+    _enter(sign_in, accepted.get("jobId"))
     if not wait:
         _print(accepted)
         return 0
@@ -120,7 +113,7 @@ def status(job_id: str | None, save: bool, as_json: bool) -> int:
             return await gateway.job(job_id)
 
     row = asyncio.run(ask())
-    if not Job.from_row(row).ended:
+    if not read_job(row).ended:
         _print(row)
         return 0
     return _finish(sign_in, row, save=save, as_json=as_json)
@@ -129,6 +122,16 @@ def status(job_id: str | None, save: bool, as_json: bool) -> int:
 async def _submit(sign_in: SignIn, request: Any) -> dict[str, Any]:
     async with sign_in.gateway() as gateway:
         return await gateway.generate(request, idempotency_key=f"stella-{uuid.uuid4()}")
+
+
+def _enter(sign_in: SignIn, job_id: object) -> None:
+    """Have a job that was submitted looked after, whatever becomes of this command."""
+    if not isinstance(job_id, str) or not job_id:
+        return
+    try:
+        asyncio.run(keeping.enter(sign_in, job_id))
+    except MaterializerError as error:
+        click.echo(f"{job_id} is not looked after on this computer: {error}", err=True)
 
 
 class _Watch:
@@ -149,7 +152,7 @@ class _Watch:
         async with self._sign_in.gateway() as gateway:
             while (left := deadline - time.monotonic()) > 0:
                 row = await self._look(gateway)
-                if row is not None and Job.from_row(row).ended:
+                if row is not None and read_job(row).ended:
                     return row
                 await asyncio.sleep(min(interval, max(0.25, left)))
         return None
@@ -173,7 +176,7 @@ class _Watch:
 
 def _finish(sign_in: SignIn, row: dict[str, Any], *, save: bool, as_json: bool) -> int:
     """Tell how an ended job went, and save what it made; return the exit code."""
-    job = Job.from_row(row)
+    job = read_job(row)
     if not job.succeeded:
         note = wording.failed(job)
         if as_json:
@@ -201,14 +204,11 @@ def _finish(sign_in: SignIn, row: dict[str, Any], *, save: bool, as_json: bool) 
 async def _save(
     sign_in: SignIn, job: Job
 ) -> tuple[str, str | None, list[dict[str, Any]]]:
-    """Have the job materialized, by the daemon if one runs.
+    """Have the job materialized.
 
     Returns its state, what went wrong if anything, and its files.
     """
-    try:
-        record = await _ask_daemon(sign_in.settings, job.job_id)
-    except DaemonUnreachable:
-        record = await _save_here(sign_in, job)
+    record = await keeping.save(sign_in, job)
     urls = _urls(job)
     files = [
         {
@@ -220,37 +220,6 @@ async def _save(
         for item in record["outputs"]
     ]
     return record["state"], record["error"], files
-
-
-async def _ask_daemon(settings: Settings, job_id: str) -> dict[str, Any]:
-    params = {"jobId": job_id}
-    try:
-        async with Client(settings.state_dir) as daemon:
-            record: dict[str, Any] = await daemon.call(
-                "job.materialize", params, timeout=_SAVE_TIMEOUT
-            )
-            return record
-    except TimeoutError as error:
-        raise MaterializerError(
-            "The daemon has not saved it yet; `stella-materializer status` says why."
-        ) from error
-    except RpcError as error:
-        if error.rpc_code == NOT_SIGNED_IN:
-            raise SignInNeeded(
-                "The running daemon is not signed in to Stella."
-            ) from error
-        raise
-
-
-async def _save_here(sign_in: SignIn, job: Job) -> dict[str, Any]:
-    from materializer import errand
-
-    record = await errand.save(sign_in.settings, sign_in.account, job)
-    return {
-        "state": record.state,
-        "error": record.error,
-        "outputs": [item.wire() for item in record.items],
-    }
 
 
 def _urls(job: Job) -> dict[int, str]:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from materializer.convex.messages import Transition, TransitionChunk, parse
+from materializer.convex.messages import (
+    Ping,
+    ServerMessage,
+    Transition,
+    TransitionChunk,
+    parse,
+)
 from materializer.errors import FeedMisspoke
 
 MAX_LENGTH = 64 * 2**20
@@ -16,6 +22,20 @@ class Chunks:
 
     _parts: list[str] = field(default_factory=list)
     _expected: tuple[int, str] = (0, "")
+
+    def take(self, message: ServerMessage) -> ServerMessage | None:
+        """Return what there is to hear: the message itself, or what it completes.
+
+        Any message but a Ping ends a Transition whose pieces are not all there.
+
+        Raises:
+            FeedMisspoke: it is a piece that does not fit.
+        """
+        if isinstance(message, TransitionChunk):
+            return self.add(message)
+        if not isinstance(message, Ping):
+            self.clear()
+        return message
 
     def add(self, chunk: TransitionChunk) -> Transition | None:
         """Take the next piece; return the Transition with the last one.

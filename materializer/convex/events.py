@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from materializer.convex.queries import Result, Wanted
 from materializer.convex.token import Token
+from materializer.convex.values import ABSENT, Absent, Value
 
 State = Literal[
     "connecting", "authenticating", "live", "backoff", "signed_out", "stopped"
@@ -81,6 +82,32 @@ class QueriesWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class MutationWanted:
+    """This mutation shall be carried out, once; it ends with Settled.
+
+    Attributes:
+        key: the caller's name for it, which no other pending one may have.
+    """
+
+    key: str
+    path: str
+    args: Mapping[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionWanted:
+    """This action shall be carried out, at most once; it ends with Settled.
+
+    Attributes:
+        key: the caller's name for it, which no other pending one may have.
+    """
+
+    key: str
+    path: str
+    args: Mapping[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Woke:
     """Time has passed.
 
@@ -101,6 +128,8 @@ Event: TypeAlias = (
     | TokenChanged
     | TokenUnavailable
     | QueriesWanted
+    | MutationWanted
+    | ActionWanted
     | Woke
 )
 
@@ -148,4 +177,52 @@ class Deliver:
     first: bool
 
 
-Effect: TypeAlias = Connect | Send | Close | NeedToken | Deliver
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """It was carried out, and the queries show what it did."""
+
+    value: Value = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Threw:
+    """Its function threw.
+
+    Attributes:
+        message: the deployment's words.
+        data: what a ConvexError carried, which may be null; another has none.
+    """
+
+    message: str = field(repr=False)
+    data: Value | Absent = field(default=ABSENT, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """There will be no answer.
+
+    Attributes:
+        reason: why, in words.
+        sent: whether it went out, so that it may have been carried out.
+    """
+
+    reason: str
+    sent: bool
+
+
+Outcome: TypeAlias = Returned | Threw | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A mutation or an action has come to its end.
+
+    Attributes:
+        key: of MutationWanted or ActionWanted.
+    """
+
+    key: str
+    outcome: Outcome
+
+
+Effect: TypeAlias = Connect | Send | Close | NeedToken | Deliver | Settled

@@ -58,7 +58,7 @@ class Identity:
     def ask(self, mono: float, *, fresh: bool) -> bool:
         """Note that a token is asked for; return whether only a new one will do."""
         self.refresh_at = inf
-        fresh = fresh or self._refused is not None
+        fresh = fresh or self.refused
         if fresh:
             self._forced_at = mono
         return fresh
@@ -105,6 +105,15 @@ class Identity:
     def usable(self, token: Token) -> bool:
         """Whether it is another token than the one refused last."""
         return token.value != self._refused
+
+    def mended_by(self, token: Token) -> bool:
+        """Whether the one in use was refused and this one was not."""
+        return self.refused and self.usable(token)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the deployment will not have the token in use."""
+        return self.token is not None and not self.usable(self.token)
 
     @property
     def exhausted(self) -> bool:

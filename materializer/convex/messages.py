@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from materializer.convex.values import Value, decode
+from materializer.convex.values import ABSENT, Absent, Value, decode
 from materializer.errors import FeedMisspoke
 
 MAX_TIMESTAMP = 2**63 - 1
@@ -42,29 +42,29 @@ class QueryFailure:
 
     Attributes:
         message: the deployment's words.
-        data: what a ConvexError carried, else None.
+        data: what a ConvexError carried, which may be null; another has none.
     """
 
     message: str = field(repr=False)
-    data: Value = field(default=None, repr=False)
+    data: Value | Absent = field(default=ABSENT, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryUpdated:
-    """A query has a new value."""
+    """A query has a new value; without a journal it keeps the one it has."""
 
     query_id: int
     value: Value = field(repr=False)
-    journal: str | None = None
+    journal: str | Absent | None = ABSENT
 
 
 @dataclass(frozen=True, slots=True)
 class QueryFailed:
-    """A query has failed."""
+    """A query has failed; without a journal it keeps the one it has."""
 
     query_id: int
     failure: QueryFailure
-    journal: str | None = None
+    journal: str | Absent | None = ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +101,18 @@ class Response:
     """The end of a mutation or an action.
 
     Attributes:
+        mutation: whether it is a mutation's.
         result: its value; the message where it failed.
-        ts: from when on queries show what a mutation did.
-        data: what a ConvexError carried, else None.
+        ts: from when on queries show what it did; 0 where it is no mutation's success.
+        data: what a ConvexError carried, which may be null; another has none.
     """
 
     request_id: int
+    mutation: bool
     success: bool
     result: Value = field(repr=False)
-    ts: int | None = None
-    data: Value = field(default=None, repr=False)
+    ts: int = 0
+    data: Value | Absent = field(default=ABSENT, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +185,7 @@ def parse(text: str | bytes) -> ServerMessage:
         data = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
         raise FeedMisspoke("the server sent something that is no JSON") from error
-    if not isinstance(data, dict):
-        raise FeedMisspoke("the server sent a message that is no object")
-    kind = data.get("type")
+    kind = data.get("type") if isinstance(data, dict) else None
     reader = _READERS.get(kind) if isinstance(kind, str) else None
     if reader is None:
         raise FeedMisspoke("the server sent a message of unknown type")
@@ -212,15 +212,13 @@ def _modification(data: object) -> Modification:
     query_id, kind = _u32(data["queryId"]), data["type"]
     if kind == "QueryRemoved":
         return QueryRemoved(query_id)
-    journal = data.get("journal")
-    if journal is not None:
-        journal = _str(journal)
+    journal = data.get("journal", ABSENT)
+    if journal not in (None, ABSENT):
+        _str(journal)
     if kind == "QueryUpdated":
         return QueryUpdated(query_id, decode(data["value"]), journal)
     if kind == "QueryFailed":
-        failure = QueryFailure(
-            _str(data["errorMessage"]), decode(data.get("errorData"))
-        )
+        failure = QueryFailure(_str(data["errorMessage"]), _error_data(data))
         return QueryFailed(query_id, failure, journal)
     raise ValueError("a modification of unknown type")
 
@@ -233,14 +231,20 @@ def _transition_chunk(data: dict[str, Any]) -> TransitionChunk:
 
 
 def _response(data: dict[str, Any]) -> Response:
+    mutation = data["type"] == "MutationResponse"
     success = _bool(data["success"])
     return Response(
         _u32(data["requestId"]),
+        mutation,
         success,
         decode(data["result"]) if success else _str(data["result"]),
-        decode_timestamp(data["ts"]) if data.get("ts") is not None else None,
-        decode(data.get("errorData")),
+        decode_timestamp(data["ts"]) if mutation and success else 0,
+        _error_data(data),
     )
+
+
+def _error_data(data: dict[str, Any]) -> Value | Absent:
+    return decode(data["errorData"]) if "errorData" in data else ABSENT
 
 
 def _auth_error(data: dict[str, Any]) -> AuthError:

@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 from materializer.convex import requests
 from materializer.convex.messages import (
     Modification,
-    QueryFailed,
     QueryFailure,
+    QueryRemoved,
     QueryUpdated,
 )
 from materializer.convex.paths import canonical_path
-from materializer.convex.values import Value, canonical
+from materializer.convex.values import ABSENT, Value, canonical, same
 from materializer.convex.words import fit
 
 RETRY = 30.0
@@ -47,6 +47,7 @@ class Queries:
         self._names: dict[str, int] = {}
         self._queries: dict[int, _Query] = {}
         self._results: dict[int, Result] = {}
+        self._told: tuple[str, dict[str, Result]] | None = None
         self._next_id = 0
         self._retries = 0
         self.retry_at = inf
@@ -54,7 +55,7 @@ class Queries:
     def restart(self) -> list[dict[str, Any]]:
         """Forget what the last connection said; return all that the next must add."""
         self._results.clear()
-        self.retry_at = inf
+        self._told, self.retry_at = None, inf
         return [self._add(query_id) for query_id in self._queries]
 
     def want(self, wanted: Wanted) -> list[dict[str, Any]]:
@@ -102,14 +103,16 @@ class Queries:
         query = self._queries.get(modification.query_id)
         if query is None:
             return
-        if isinstance(modification, QueryUpdated):
-            self._results[modification.query_id] = modification.value
-            query.journal = modification.journal
-        elif isinstance(modification, QueryFailed):
-            self._results[modification.query_id] = modification.failure
-            query.journal = modification.journal
-        else:
+        if isinstance(modification, QueryRemoved):
             self._results.pop(modification.query_id, None)
+            return
+        self._results[modification.query_id] = (
+            modification.value
+            if isinstance(modification, QueryUpdated)
+            else modification.failure
+        )
+        if modification.journal is not ABSENT:
+            query.journal = modification.journal
 
     @property
     def complete(self) -> bool:
@@ -126,14 +129,22 @@ class Queries:
         self._retries, self.retry_at = 0, inf
         return None
 
-    @property
-    def results(self) -> dict[str, Result]:
-        """The answers so far, by name."""
-        return {
+    def news(self, owner: str) -> tuple[dict[str, Result], bool] | None:
+        """Return the account's answers by name, if they are not those of last time.
+
+        The flag says whether they are the first on this connection or for this account.
+        """
+        told_to, told = self._told or (None, {})
+        results = {
             name: self._results[query_id]
             for name, query_id in self._names.items()
             if query_id in self._results
         }
+        known = told_to == owner and results.keys() == told.keys()
+        if not results or (known and all(same(results[n], told[n]) for n in told)):
+            return None
+        self._told = owner, results
+        return results, told_to != owner
 
     def _key(self, query_id: int) -> str:
         query = self._queries[query_id]

@@ -72,5 +72,23 @@ def remove(query_id: int) -> dict[str, Any]:
     return {"type": "Remove", "queryId": query_id}
 
 
+def call(
+    request_id: int, path: str, args: Mapping[str, object], *, mutation: bool
+) -> str:
+    """Build a mutation, or else an action.
+
+    Raises:
+        ValueError: the arguments are no Convex values.
+    """
+    return _text(
+        {
+            "type": "Mutation" if mutation else "Action",
+            "requestId": request_id,
+            "udfPath": path,
+            "args": [encode(args)],
+        }
+    )
+
+
 def _text(message: Mapping[str, Any]) -> str:
     return json.dumps(message, separators=(",", ":"), allow_nan=False)

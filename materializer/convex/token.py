@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from materializer.errors import SettingsInvalid
 
 LEEWAY = 90.0
-SELDOM = 5.0
+SELDOM = 10.0
 MAX_LENGTH = 16 * 2**10
 
 _JWT = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]+", re.ASCII)
@@ -65,7 +65,7 @@ class Token:
         """Return the seconds until a fresh token should be asked for.
 
         That is 90 s before it expires, or less for short lives, and never sooner
-        than in 5 s; infinity when it does not expire.
+        than in 10 s, even if it ends before; infinity when it does not expire.
 
         Args:
             wall: seconds since 1970, at which the deployment took the token.

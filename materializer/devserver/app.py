@@ -17,19 +17,19 @@ from typing import Any, Self, cast
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from materializer import __version__
-from materializer.devserver import query
 from materializer.devserver.catalog import Order
 from materializer.devserver.deployment import Deployment, Row
 from materializer.devserver.gateway import Gateway
+from materializer.devserver.http_api import HttpApi
 from materializer.devserver.storage import Storage
 from materializer.devserver.studio import Studio
 from materializer.devserver.sync import Conversation
 from materializer.devserver.tokens import LIFETIME, Tokens
-from materializer.devserver.upgrade import SyncSocket
+from materializer.devserver.upgrade import AS_CONVEX, Pace, SyncSocket
+from materializer.devserver.weather import CLEAR, Sky, Weather
 from materializer.errors import SettingsInvalid
 
 
@@ -43,6 +43,8 @@ class Backend:
         host: an address of this machine.
         allow_remote: permit a host that other machines can reach.
         speed: how many times faster than usual jobs wait and run.
+        weather: what the feed's clients are put through.
+        pace: how the feed's connections are kept alive.
 
     Attributes:
         token_file: JSON `{token, convexUrl, siteUrl}`, mode 0600, renewed in time.
@@ -69,6 +71,8 @@ class Backend:
         host: str = "127.0.0.1",
         allow_remote: bool = False,
         speed: float = 1.0,
+        weather: Weather = CLEAR,
+        pace: Pace = AS_CONVEX,
     ) -> None:
         if not allow_remote and not ipaddress.ip_address(host).is_loopback:
             raise SettingsInvalid(
@@ -79,6 +83,8 @@ class Backend:
         self._state_dir = state_dir
         self._address = (host, port)
         self._speed = speed
+        self._sky = Sky(weather)
+        self._pace = pace
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -92,6 +98,15 @@ class Backend:
         """Close every connection and stop every job, in less than a second."""
         # What the body raised passes by unseen; a TaskGroup would wrap it.
         await self._running.__aexit__(None, None, None)
+
+    @property
+    def weather(self) -> Weather:
+        """What connections to the feed are put through, from when it was set on."""
+        return self._sky.weather
+
+    @weather.setter
+    def weather(self, weather: Weather) -> None:
+        self._sky = Sky(weather)
 
     def token(self, sub: str = "dev", lifetime: float = LIFETIME) -> str:
         """Return a fresh token for the account `sub`, good for `lifetime` seconds."""
@@ -139,29 +154,22 @@ class Backend:
     def _routes(self) -> list[Route]:
         gateway = Gateway(self.deployment, self._tokens, self._accept)
 
-        async def run_query(request: Request) -> Response:
-            return await query.answer(request, self.deployment, self._tokens)
-
         async def token(_: Request) -> Response:
             return JSONResponse({"token": self.token()})
 
         async def jwks(_: Request) -> Response:
             return JSONResponse(self._tokens.jwks())
 
-        async def version(_: Request) -> Response:
-            return PlainTextResponse(__version__)
-
         return [
             *gateway.routes,
             *self.storage.routes,
-            Route("/api/query", run_query, methods=["POST"]),
+            *HttpApi(self.deployment, self._tokens).routes,
             Route("/api/auth/convex/token", token),
             Route("/api/auth/convex/jwks", jwks),
-            Route("/version", version),
         ]
 
     def _upgrade(self, **_: object) -> SyncSocket:
-        sync = SyncSocket(lambda: not self._stopping)
+        sync = SyncSocket(lambda: not self._stopping, self._sky, self._pace)
         conversation = Conversation(self.deployment, self._tokens.verify)
         self._start(sync.serve(conversation, self.deployment))
         return sync

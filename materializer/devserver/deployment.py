@@ -1,4 +1,4 @@
-"""The backend's state: jobs, the functions over them, one clock of changes.
+"""The backend's state: jobs, the functions over it, one clock of changes.
 
 Pure: no I/O, and every change is told what time it is, in nanoseconds since 1970.
 """
@@ -8,8 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
-from materializer.convex import values
+from materializer.devserver.functions import (
+    Arguments,
+    Call,
+    Function,
+    FunctionFailed,
+    Kind,
+    Returned,
+    canonical,
+)
 
 NS_IN_MS = 1_000_000
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
@@ -18,10 +27,6 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 # failed. They are listed here: a client can skip a row by its status, but it can never
 # learn that a job has ended from a row that it is not shown.
 FAILED_STATUSES = frozenset({"failed", "canceled", "unknown"})
-
-
-class FunctionFailed(Exception):
-    """A Convex function ended in an error; the text is what the caller is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +69,24 @@ class Row:
 
 
 class Deployment:
-    """Jobs of all owners, and the three public query functions over them.
+    """Jobs of all owners, and the public functions: three queries over the jobs.
 
-    `ts` is the time of the newest change in nanoseconds. It only ever grows, also over
-    a restart, since it starts at the time of the start. Every callback in `watchers` is
-    called, without arguments, after each change.
+    Attributes:
+        ts: the time of the newest change in nanoseconds. It only ever grows, also over
+            a restart, since it starts at the time of the start.
+        watchers: called, without arguments, after each change.
+        functions: by canonical path. Tests may add and remove some.
     """
 
     def __init__(self, now: int) -> None:
         self.ts = now
         self.watchers: set[Callable[[], object]] = set()
         self._rows: dict[str, Row] = {}
-        self._functions: dict[str, Callable[[_Arguments, str | None], Any]] = {
-            "media_jobs:getByJobId": self._get_by_job_id,
-            "media_jobs:listSucceededSince": self._list_succeeded_since,
-            "media_jobs:listFailedSince": self._list_failed_since,
+        self._mutated: dict[tuple[UUID, int], tuple[Returned, int]] = {}
+        self.functions = {
+            "media_jobs:getByJobId": Function("query", self._get_by_job_id),
+            "media_jobs:listSucceededSince": Function("query", self._list_succeeded),
+            "media_jobs:listFailedSince": Function("query", self._list_failed),
         }
 
     def submit(
@@ -127,37 +135,75 @@ class Deployment:
         row = self._rows.get(job_id)
         return row if row is not None and row.owner == owner else None
 
-    def run(self, path: str, args: Mapping[str, Any], owner: str | None) -> Any:
-        """Run a public query as `owner` (None: signed out); return its value's JSON.
+    def run(self, path: str, args: Mapping[str, Any], owner: str | None) -> Returned:
+        """Run a query as `owner` (None: signed out).
 
         Raises:
-            FunctionFailed: there is no such function, the arguments do not fit, or a
-                row holds what is no Convex value.
+            FunctionFailed: it did, or there is no such query.
         """
-        module, _, export = path.rpartition(":")
-        function = self._functions.get(f"{module.removesuffix('.js')}:{export}")
-        if function is None:
-            raise FunctionFailed(f"Could not find public function for '{path}'.")
-        try:
-            return values.encode(function(_Arguments(args), owner))
-        except ValueError as error:
-            raise FunctionFailed(f"The value cannot be returned. {error}") from error
+        return self._find("query", path).call(args, owner)
 
-    def _get_by_job_id(self, args: _Arguments, owner: str | None) -> Any:
+    def act(self, path: str, args: Mapping[str, Any], owner: str | None) -> Returned:
+        """Run an action; raises as `run`."""
+        return self._find("action", path).call(args, owner)
+
+    def mutate(
+        self,
+        now: int,
+        path: str,
+        args: Mapping[str, Any],
+        owner: str | None,
+        key: tuple[UUID, int] | None = None,
+    ) -> tuple[Returned, int]:
+        """Run a mutation; return also from when on queries show it. Raises as `run`.
+
+        Args:
+            key: session and request. A mutation that has succeeded under it is not run
+                again while this backend runs, and returns what it returned then.
+        """
+        if key in self._mutated:
+            return self._mutated[key]
+        returned = self._find("mutation", path).call(args, owner)
+        self._commit(now)
+        if key is not None:
+            self._mutated[key] = returned, self.ts
+        return returned, self.ts
+
+    def find(self, path: str) -> Function | None:
+        """Return a function, however its path is spelled, or None.
+
+        Raises:
+            ValueError: no function could have this path.
+        """
+        return self.functions.get(canonical(path))
+
+    def _find(self, kind: Kind, path: str) -> Function:
+        function = self.find(path)
+        if function is None:
+            raise FunctionFailed(
+                f"Could not find public function for '{canonical(path)}'."
+            )
+        if function.kind != kind:
+            raise FunctionFailed(
+                f"'{canonical(path)}' is no {kind} but a {function.kind}."
+            )
+        return function
+
+    def _get_by_job_id(self, call: Call) -> Any:
+        args = Arguments(call)
         job_id = args.take("jobId", str, "v.string()")
         args.done()
-        row = self.row(job_id, owner)
+        row = self.row(job_id, call.owner)
         return row and row.wire()
 
-    def _list_succeeded_since(self, args: _Arguments, owner: str | None) -> Any:
-        return self._list(frozenset({"succeeded"}), args, owner)
+    def _list_succeeded(self, call: Call) -> Any:
+        return self._list(frozenset({"succeeded"}), call)
 
-    def _list_failed_since(self, args: _Arguments, owner: str | None) -> Any:
-        return self._list(FAILED_STATUSES, args, owner)
+    def _list_failed(self, call: Call) -> Any:
+        return self._list(FAILED_STATUSES, call)
 
-    def _list(
-        self, statuses: frozenset[str], args: _Arguments, owner: str | None
-    ) -> list[Any]:
+    def _list(self, statuses: frozenset[str], call: Call) -> list[Any]:
+        args = Arguments(call)
         since = args.take("since", int | float, "v.float64()")
         limit = args.take("limit", int | float, "v.float64()", DEFAULT_LIMIT)
         args.take("includeLogs", bool, "v.boolean()", default=False)
@@ -167,7 +213,7 @@ class Deployment:
         ended = [
             (row.completed_at, row)
             for row in self._rows.values()
-            if row.owner == owner
+            if row.owner == call.owner
             and row.status in statuses
             and row.completed_at is not None
             and row.completed_at >= since
@@ -193,38 +239,9 @@ class Deployment:
 
     def _store(self, now: int, row: Row) -> None:
         self._rows[row.job_id] = row
+        self._commit(now)
+
+    def _commit(self, now: int) -> None:
         self.ts = max(self.ts + 1, now)
         for watcher in tuple(self.watchers):
             watcher()
-
-
-class _Arguments:
-    """A function's arguments, checked as they are taken."""
-
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self._left = dict(given)
-
-    def take(self, name: str, kind: Any, validator: str, default: Any = None) -> Any:
-        if name not in self._left:
-            if default is not None:
-                return default
-            raise FunctionFailed(
-                "ArgumentValidationError: Object is missing the required field "
-                f"`{name}`."
-            )
-        value = self._left.pop(name)
-        if not isinstance(value, kind) or (
-            isinstance(value, bool) and kind is not bool
-        ):
-            raise FunctionFailed(
-                "ArgumentValidationError: Value does not match validator. "
-                f"Path: .{name} Validator: {validator}"
-            )
-        return value
-
-    def done(self) -> None:
-        for name in self._left:
-            raise FunctionFailed(
-                f"ArgumentValidationError: Object contains extra field `{name}` "
-                "that is not in the validator."
-            )

@@ -1,16 +1,25 @@
-"""What a sync client may say, as models that its JSON must fit."""
+"""What a sync client may say, as models that its JSON must fit; paths canonical."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
 from materializer.convex.messages import MAX_U32
+from materializer.devserver.functions import canonical
 
 U32 = Annotated[int, Field(ge=0, le=MAX_U32)]
+Path = Annotated[str, AfterValidator(canonical)]
 Args = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
 
 
@@ -34,7 +43,7 @@ class Add(_Wire):
 
     type: Literal["Add"]
     query_id: U32
-    udf_path: str
+    udf_path: Path
     args: Args = [{}]
 
 
@@ -68,7 +77,7 @@ class Request(_Wire):
 
     type: Literal["Mutation", "Action"]
     request_id: U32
-    udf_path: str
+    udf_path: Path
     args: Args
 
 

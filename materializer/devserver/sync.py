@@ -1,20 +1,25 @@
 """The server half of Convex sync: one conversation, without its socket.
 
 Pure: texts and the time go in, texts and at most one `Close` come out. Each message
-is answered at once; a change of the deployment is told when `refresh` is called.
+is answered at once, but for the call of a slow function: what is `Asked` is to be
+resumed when it has been waited for. A change of the deployment is told when `refresh`
+is called. Journals are always null, since no query here is paginated; those that
+clients send along are ignored.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from materializer.convex import values
 from materializer.convex.messages import Version, decode_timestamp, encode_timestamp
-from materializer.devserver import heard
-from materializer.devserver.deployment import NS_IN_MS, Deployment, FunctionFailed
+from materializer.devserver import heard, pieces
+from materializer.devserver.calls import Asked, Calls, TooMany
+from materializer.devserver.deployment import NS_IN_MS, Deployment
+from materializer.devserver.formats import text_of
+from materializer.devserver.query_set import QuerySet
 from materializer.devserver.tokens import Identity
 from materializer.errors import SignInNeeded
 
@@ -29,7 +34,7 @@ class Close:
     reason: str = ""
 
 
-Reply = str | Close
+Reply = str | Close | Asked
 
 
 class _Over(Exception):
@@ -37,14 +42,19 @@ class _Over(Exception):
 
     def __init__(self, last: dict[str, Any] | None, close: Close) -> None:
         super().__init__(close.reason)
-        self.replies: list[Reply] = [*([_text(last)] if last else []), close]
+        self.replies: list[Reply] = [*([text_of(last)] if last else []), close]
 
 
 class Conversation:
     """What one client has asked for, and what it has been told.
 
     Times are nanoseconds since 1970. After a `Close` there are no more replies.
+
+    Attributes:
+        takes_chunks: whether the client understands a Transition in pieces.
     """
+
+    takes_chunks = False
 
     def __init__(
         self, deployment: Deployment, verify: Callable[[str, float], Identity]
@@ -52,13 +62,12 @@ class Conversation:
         self._deployment = deployment
         self._verify = verify
         self._told = Version()
-        self._query_set = 0
         self._identity_version = 0
         self._identity: Identity | None = None
-        self._queries: dict[int, tuple[str, dict[str, Any]]] = {}
-        self._results: dict[int, str] = {}
-        self._removed: set[int] = set()
+        self._queries = QuerySet(deployment)
+        self._calls = Calls(deployment)
         self._skew: int | None = None
+        self._replies: list[Reply] = []
         self._over = False
 
     def receive(self, text: str | bytes, now: int) -> list[Reply]:
@@ -69,31 +78,61 @@ class Conversation:
         """Run every query again after a change, and tell what differs."""
         return self._unless_over(lambda: self._refresh(now))
 
-    def _unless_over(self, step: Callable[[], list[Reply]]) -> list[Reply]:
+    def resume(self, asked: Asked, now: int) -> list[Reply]:
+        """Call a function that has been waited for."""
+        return self._unless_over(lambda: self._resume(asked, now))
+
+    def _unless_over(self, step: Callable[[], None]) -> list[Reply]:
         if self._over:
             return []
         try:
-            return step()
+            step()
         except _Over as over:
             self._over = True
-            return over.replies
+            self._replies += over.replies
+        replies, self._replies = self._replies, []
+        return replies
 
-    def _receive(self, text: str | bytes, now: int) -> list[Reply]:
+    def _receive(self, text: str | bytes, now: int) -> None:
         match _parse(text):
             case heard.Connect() as connect:
                 self._connect(connect, now)
-                return []
             case heard.ModifyQuerySet() as change:
                 self._modify(change)
+                self._answer(now)
             case heard.Authenticate() as authenticate:
                 self._authenticate(authenticate, now)
+                self._answer(now)
             case heard.Request() as request:
-                return [_no_function(request), self._answer(now)]
+                self._ask(request, now)
             case heard.Event():
-                return []
-        return [self._answer(now)]
+                pass
+
+    def _ask(self, request: heard.Request, now: int) -> None:
+        args = _decoded(request.args)
+        try:
+            asked = self._calls.ask(request, args, self._identity)
+        except TooMany as error:
+            raise _Over(None, Close(1013, str(error))) from error
+        self._start(asked, now)
+
+    def _resume(self, asked: Asked, now: int) -> None:
+        self._start(self._call(asked, now), now)
+
+    def _start(self, asked: Asked | None, now: int) -> None:
+        while asked and not asked.until:
+            asked = self._call(asked, now)
+        if asked:
+            self._replies.append(asked)
+
+    def _call(self, asked: Asked, now: int) -> Asked | None:
+        self._check_expiry(asked.identity, now)
+        self._replies.append(text_of(self._calls.run(asked, now)))
+        self._answer(now)
+        return self._calls.done(asked)
 
     def _connect(self, connect: heard.Connect, now: int) -> None:
+        self._calls.session = connect.session_id
         if connect.client_ts is not None:
             self._skew = connect.client_ts - now // NS_IN_MS
         if connect.max_observed_timestamp is None:
@@ -106,30 +145,27 @@ class Conversation:
             raise _broken()
 
     def _modify(self, change: heard.ModifyQuerySet) -> None:
-        if change.base_version != self._query_set:
+        if change.base_version != self._queries.version:
             raise _fatal(
                 f"Base version {change.base_version} passed up doesn't match the "
-                f"current version {self._query_set}"
+                f"current version {self._queries.version}"
             )
         if change.new_version <= change.base_version:
             raise _broken()
         for modification in change.modifications:
             self._modify_one(modification)
-        self._query_set = change.new_version
+        self._queries.version = change.new_version
 
     def _modify_one(self, modification: heard.Add | heard.Remove) -> None:
         query_id = modification.query_id
-        if isinstance(modification, heard.Remove):
-            if query_id not in self._queries:
-                raise _broken()
-            del self._queries[query_id]
-            self._results.pop(query_id, None)
-            self._removed.add(query_id)
-            return
-        if query_id in self._queries:
-            raise _broken()
-        self._queries[query_id] = (modification.udf_path, _decoded(modification.args))
-        self._removed.discard(query_id)
+        try:
+            if isinstance(modification, heard.Remove):
+                self._queries.remove(query_id)
+            else:
+                args = _decoded(modification.args)
+                self._queries.add(query_id, modification.udf_path, args)
+        except ValueError as error:
+            raise _broken() from error
 
     def _authenticate(self, message: heard.Authenticate, now: int) -> None:
         identity = None
@@ -148,40 +184,30 @@ class Conversation:
         self._identity = identity
         self._identity_version += 1
 
-    def _refresh(self, now: int) -> list[Reply]:
+    def _refresh(self, now: int) -> None:
         if not self._queries:
-            return []
-        self._check_expiry(now)
-        changes = self._changes()
-        return [self._transition(changes, now)] if changes else []
+            return
+        self._check_expiry(self._identity, now)
+        if changes := self._queries.changes(self._owner()):
+            self._tell(changes, now)
 
-    def _answer(self, now: int) -> str:
-        self._check_expiry(now)
-        return self._transition(self._changes(), now)
+    def _answer(self, now: int) -> None:
+        self._check_expiry(self._identity, now)
+        self._tell(self._queries.changes(self._owner()), now)
 
-    def _check_expiry(self, now: int) -> None:
-        if self._identity and self._identity.expires_at * NS_IN_S <= now:
+    def _owner(self) -> str | None:
+        return self._identity.owner if self._identity else None
+
+    def _check_expiry(self, identity: Identity | None, now: int) -> None:
+        if identity and identity.expires_at * NS_IN_S <= now:
             raise self._refused("Convex token identity expired", attempted=False)
 
-    def _changes(self) -> list[dict[str, Any]]:
-        changes: list[dict[str, Any]] = [
-            {"type": "QueryRemoved", "queryId": query_id} for query_id in self._removed
-        ]
-        self._removed.clear()
-        owner = self._identity.owner if self._identity else None
-        for query_id, (path, args) in self._queries.items():
-            result = _result(self._deployment, path, args, owner)
-            if self._results.get(query_id) != (text := _text(result)):
-                self._results[query_id] = text
-                changes.append({"queryId": query_id, "logLines": []} | result)
-        return sorted(changes, key=lambda change: change["queryId"])
-
-    def _transition(self, changes: list[dict[str, Any]], now: int) -> str:
+    def _tell(self, changes: list[dict[str, Any]], now: int) -> None:
         start = self._told
         self._told = Version(
-            self._query_set, self._identity_version, self._deployment.ts
+            self._queries.version, self._identity_version, self._deployment.ts
         )
-        return _text(
+        transition = text_of(
             {
                 "type": "Transition",
                 "startVersion": _version(start),
@@ -191,6 +217,8 @@ class Conversation:
                 "serverTs": now,
             }
         )
+        chunks = pieces.chunks(transition) if self.takes_chunks else ()
+        self._replies += [text_of(chunk) for chunk in chunks] or [transition]
 
     def _refused(self, error: str, *, attempted: bool) -> _Over:
         message = {
@@ -221,27 +249,6 @@ def _decoded(args: list[dict[str, Any]]) -> dict[str, Any]:
     return decoded
 
 
-def _result(
-    deployment: Deployment, path: str, args: dict[str, Any], owner: str | None
-) -> dict[str, Any]:
-    try:
-        value = deployment.run(path, args, owner)
-    except FunctionFailed as error:
-        return {"type": "QueryFailed", "errorMessage": str(error), "journal": None}
-    return {"type": "QueryUpdated", "value": value, "journal": None}
-
-
-def _no_function(request: heard.Request) -> str:
-    response = {
-        "type": f"{request.type}Response",
-        "requestId": request.request_id,
-        "success": False,
-        "result": f"Could not find public function for '{request.udf_path}'.",
-        "logLines": [],
-    }
-    return _text(response | ({"ts": None} if request.type == "Mutation" else {}))
-
-
 def _version(version: Version) -> dict[str, Any]:
     return {
         "querySet": version.query_set,
@@ -260,7 +267,3 @@ def _unreadable(error: ValueError) -> _Over:
 
 def _broken() -> _Over:
     return _Over(None, Close(1011, "InternalServerError"))
-
-
-def _text(message: dict[str, Any]) -> str:
-    return json.dumps(message, sort_keys=True, separators=(",", ":"), allow_nan=False)

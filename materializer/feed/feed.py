@@ -24,6 +24,11 @@ from materializer.feed.line import Line, sync_uri
 from materializer.media_jobs import read_snapshot, wanted
 from materializer.model import Snapshot
 
+# A computer that wakes up from sleep is noticed by looking at the clocks, and a timer
+# stands still in sleep: it may have that long to go.
+GLANCE = 2.0
+QUESTION_SECONDS = 30.0
+
 
 class TokenSource(Protocol):
     """What the feed wants of credentials."""
@@ -37,13 +42,18 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeedStatus:
-    """Where the feed stands, as in `daemon.status`; times are ms since 1970."""
+    """Where the feed stands, as in `daemon.status`; times are ms since 1970.
+
+    Attributes:
+        refused: whether it is signed out because the deployment refused the token.
+    """
 
     state: State
     url: str
     connected_at: int | None = None
     reconnects: int = 0
     last_error: str | None = None
+    refused: bool = False
 
 
 class Feed:
@@ -79,7 +89,8 @@ class Feed:
         self._complaint: str | None = None
         self._line: Line | None = None
         self._tasks: asyncio.TaskGroup | None = None
-        self._rescheduled = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._questions = 0
 
     def want(
         self,
@@ -104,24 +115,34 @@ class Feed:
         One that is replaced before it was taken hands its backlog on to the next.
         """
         while True:
-            yield await self._mailbox.take()
+            deliver = await self._mailbox.take()
+            snapshot, self._complaint = read_snapshot(deliver)
+            self._tell()
+            yield snapshot
 
     async def run(self) -> None:
         """Keep the subscriptions alive, until cancelled."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self._tasks.create_task(self._keep_time())
                 self._tasks.create_task(self._follow_credentials())
                 self._receive(events.Started())
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    self._tasks = None  # what is told from now on starts nothing
+                    if self._timer is not None:
+                        self._timer.cancel()
         finally:
             self._receive(events.Stopped())
-            self._tasks = None
 
     def _receive(self, event: events.Event) -> None:
         moment = Moment(self._wall(), asyncio.get_running_loop().time())
         for effect in self._session.receive(event, moment):
             self._perform(effect)
-        self._rescheduled.set()
+        self._tell()
+        self._keep_time()
+
+    def _tell(self) -> None:
         status = self._status()
         if status != self.status:
             self.status = status
@@ -135,8 +156,16 @@ class Feed:
             url=self.status.url,
             connected_at=None if since is None else int(since * 1000),
             reconnects=max(0, session.connections - 1),
-            last_error=session.last_error or self._complaint,
+            last_error=self._trouble,
+            refused=session.refused,
         )
+
+    @property
+    def _trouble(self) -> str | None:
+        """What is wrong, if anything; of a list that fails, also which one."""
+        if self._session.state == "live" and self._complaint:
+            return self._complaint
+        return self._session.last_error
 
     def _perform(self, effect: events.Effect) -> None:
         match effect:
@@ -152,35 +181,54 @@ class Feed:
             case events.NeedToken(force):
                 self._start(self._ask(force=force))
             case events.Deliver():
-                snapshot, self._complaint = read_snapshot(effect)
-                self._mailbox.put(snapshot)
+                self._mailbox.put(effect)
+            case events.Settled():
+                pass  # queries are all that it asks
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         if self._tasks is None:
             raise RuntimeError("the feed does not run")
         return self._tasks.create_task(work)
 
-    async def _keep_time(self) -> None:
-        while True:
-            self._rescheduled.clear()
-            due = self._session.wake_at
-            try:
-                async with asyncio.timeout_at(None if due == inf else due):
-                    await self._rescheduled.wait()
-            except TimeoutError:
-                self._receive(events.Woke(self._line.heard if self._line else -inf))
+    def _keep_time(self) -> None:
+        """See to it that the session is woken when it wants, or looks at the clocks.
+
+        A timer that is early enough is left alone, so that a message costs no timer.
+        """
+        if self._tasks is None:
+            return
+        loop = asyncio.get_running_loop()
+        due, idle = self._session.wake_at, self.status.state == "signed_out"
+        if not idle:
+            due = min(due, loop.time() + GLANCE)
+        if self._timer is not None:
+            if self._timer.when() <= due and not idle:
+                return
+            self._timer.cancel()
+        self._timer = None if due == inf else loop.call_at(due, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._receive(events.Woke(self._line.heard if self._line else -inf))
 
     async def _follow_credentials(self) -> None:
         async for _ in self._credentials.changes():
-            await self._ask(force=False)
+            self._start(self._ask(force=False))  # an earlier one may take its time
 
     async def _ask(self, *, force: bool) -> None:
+        self._questions = question = self._questions + 1
+        event = await self._answer(force=force)
+        if question == self._questions:  # else a later answer is nearer to the truth
+            self._receive(event)
+
+    async def _answer(self, *, force: bool) -> events.Event:
         try:
-            token = await self._credentials.current(force=force)
+            async with asyncio.timeout(QUESTION_SECONDS):
+                return events.TokenChanged(await self._credentials.current(force=force))
+        except TimeoutError:
+            return events.TokenUnavailable("the token's source does not answer")
         except MaterializerError as error:
-            self._receive(events.TokenUnavailable(str(error)))
-        else:
-            self._receive(events.TokenChanged(token))
+            return events.TokenUnavailable(str(error))
 
     def _connect(self) -> None:
         def tell(event: events.Event) -> None:
@@ -192,22 +240,22 @@ class Feed:
 
 
 class _Mailbox:
-    """Holds the newest snapshot until somebody takes it."""
+    """Holds the newest delivery until somebody takes it."""
 
     def __init__(self) -> None:
-        self._snapshot: Snapshot | None = None
+        self._deliver: events.Deliver | None = None
         self._there = asyncio.Event()
 
-    def put(self, snapshot: Snapshot) -> None:
-        lost = self._snapshot
-        if lost is not None and lost.backlog and lost.owner == snapshot.owner:
-            snapshot = replace(snapshot, backlog=True)
-        self._snapshot = snapshot
+    def put(self, deliver: events.Deliver) -> None:
+        lost = self._deliver
+        if lost is not None and lost.first and lost.owner == deliver.owner:
+            deliver = replace(deliver, first=True)
+        self._deliver = deliver
         self._there.set()
 
-    async def take(self) -> Snapshot:
-        while self._snapshot is None:
+    async def take(self) -> events.Deliver:
+        while self._deliver is None:
             self._there.clear()
             await self._there.wait()
-        snapshot, self._snapshot = self._snapshot, None
-        return snapshot
+        deliver, self._deliver = self._deliver, None
+        return deliver

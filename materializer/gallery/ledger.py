@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 from materializer import naming
 from materializer.gallery import items, outbox
-from materializer.model import Account, DisplayUpdate, Job, Settlement
+from materializer.model import (
+    QUERIES,
+    SUBMITTED,
+    Account,
+    DisplayUpdate,
+    Job,
+    Query,
+    Settlement,
+)
 from materializer.plan import OVERLAP_MS, Known, Work
 
-Query = Literal["succeeded", "failed"]
-QUERIES: tuple[Query, ...] = ("succeeded", "failed")
+GONE = "gone", "the backend no longer has this job"
 
 
 def known(
@@ -43,11 +49,49 @@ def known(
 def remember(
     db: sqlite3.Connection, account: Account, work: Sequence[Work]
 ) -> dict[str, str]:
-    """Enter jobs as pending; return the stem of each one's file names."""
+    """Enter jobs as pending; return the stem of each one's file names.
+
+    A failure that one of them had before is withdrawn, told or not.
+    """
+    db.execute(
+        "UPDATE jobs SET error_code = NULL, error = NULL, told = NULL"
+        " WHERE owner = ? AND state = 'failed'"
+        " AND job_id IN (SELECT value FROM json_each(?))",
+        (account.owner, json.dumps([part.job.job_id for part in work])),
+    )
     return {
         part.job.job_id: _enter(db, account, part.job, "pending", part.action)
         for part in work
     }
+
+
+def submit(db: sqlite3.Connection, account: Account, job_id: str, now: int) -> None:
+    """Enter a job that the feed must be asked for until it ends, unless it is known.
+
+    `now` is in ms.
+    """
+    if not known(db, account.owner, [job_id]):
+        job = Job(job_id, SUBMITTED, created_at=now)
+        _enter(db, account, job, "pending", "register")
+
+
+def give_up(db: sqlite3.Connection, account: Account, job_ids: Sequence[str]) -> None:
+    """Close open jobs that the backend does not know.
+
+    One of which nothing else is known was never a job of this account: it is forgotten.
+    """
+    key = (account.owner, json.dumps(job_ids))
+    db.execute(
+        "DELETE FROM jobs WHERE status = ? AND owner = ? AND state = 'pending'"
+        " AND job_id IN (SELECT value FROM json_each(?))",
+        (SUBMITTED, *key),
+    )
+    db.execute(
+        "UPDATE jobs SET state = 'failed', next_attempt_at = NULL, error_code = ?,"
+        " error = ?, told = 'due' WHERE owner = ? AND state = 'pending'"
+        " AND job_id IN (SELECT value FROM json_each(?))",
+        (*GONE, *key),
+    )
 
 
 def fail(
@@ -57,8 +101,8 @@ def fail(
     for job, tell in jobs:
         _enter(db, account, job, "failed", "register")
         db.execute(
-            "UPDATE jobs SET error_code = ?, error = ?, told = ?"
-            " WHERE owner = ? AND job_id = ?",
+            "UPDATE jobs SET next_attempt_at = NULL, error_code = ?, error = ?,"
+            " told = ? WHERE owner = ? AND job_id = ?",
             (
                 job.error.code if job.error else None,
                 job.error.message if job.error else None,
@@ -67,13 +111,16 @@ def fail(
                 job.job_id,
             ),
         )
-    _advance(db, account)
 
 
 def settle(
-    db: sqlite3.Connection, account: Account, settlement: Settlement, now: int
+    db: sqlite3.Connection,
+    account: Account,
+    settlement: Settlement,
+    now: int,
+    reached: Mapping[Query, int],
 ) -> list[DisplayUpdate]:
-    """Record an attempt: files, state, announcements and cursor.
+    """Record an attempt: files, state, announcements and cursors, as `advance` does.
 
     The job must have been remembered. Returns the announcements with their numbers.
     `now` is in ms.
@@ -100,37 +147,75 @@ def settle(
         outbox.append(db, account.owner, settlement.action, payload)
         for payload in settlement.payloads
     ]
-    if settlement.state != "pending":
-        _advance(db, account)
+    advance(db, account, now, reached)
     return updates
 
 
 def told(
     db: sqlite3.Connection, owner: str, job_ids: Sequence[str], outcome: str
 ) -> None:
-    """Record that the person was told of these failures, or why they were not."""
+    """Record that the person was told of these failures, or why they were not.
+
+    One that was withdrawn meanwhile stays withdrawn.
+    """
     db.execute(
-        "UPDATE jobs SET told = ? WHERE owner = ?"
+        "UPDATE jobs SET told = ? WHERE owner = ? AND told = 'due'"
         " AND job_id IN (SELECT value FROM json_each(?))",
         (outcome, owner, json.dumps(job_ids)),
     )
 
 
-def since(db: sqlite3.Connection, account: Account, query: Query, *, first: int) -> int:
-    """Return from which completion on the feed is asked, in ms.
+def cursors(
+    db: sqlite3.Connection, account: Account, *, first: int
+) -> dict[Query, int]:
+    """Return from which completion on each query is asked, in ms.
 
     `first` is kept as the answer when there was none: from then on only settled jobs
     move it.
     """
-    key = (account.deployment, account.owner, query)
-    row = db.execute(
-        "SELECT since FROM cursors WHERE deployment = ? AND owner = ? AND query = ?",
-        key,
-    ).fetchone()
-    if row is not None:
-        return int(row["since"])
-    db.execute("INSERT INTO cursors VALUES (?, ?, ?, ?)", (*key, first))
-    return first
+    db.executemany(
+        "INSERT INTO cursors VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        [(account.deployment, account.owner, query, first) for query in QUERIES],
+    )
+    return _cursors(db, account)
+
+
+def advance(
+    db: sqlite3.Connection, account: Account, now: int, reached: Mapping[Query, int]
+) -> None:
+    """Move each cursor to the newest completion below which all has settled.
+
+    Only as far as its query has `reached`: what was saved from elsewhere says nothing
+    about what the feed would have shown before it. What ended later than `now`, in ms,
+    was dated by a clock that is wrong, and must not hide what ends until then. An open
+    job that is older than the cursor is asked for by id, so it holds nothing back.
+    """
+    for query, since in _cursors(db, account).items():
+        kind = (account.owner, account.deployment, query == "succeeded")
+        (held,) = db.execute(
+            "SELECT coalesce(min(finished_at), 9e18) FROM jobs WHERE owner = ?"
+            " AND deployment = ? AND (status = 'succeeded') = ?"
+            " AND state = 'pending' AND finished_at >= ?",
+            (*kind, since),
+        ).fetchone()
+        settled = db.execute(
+            "SELECT finished_at FROM jobs WHERE owner = ?"
+            " AND deployment = ? AND (status = 'succeeded') = ?"
+            " AND state <> 'pending' AND finished_at > ? AND finished_at <= ?"
+            " AND finished_at < ? ORDER BY finished_at DESC LIMIT 1",
+            (*kind, since + OVERLAP_MS, min(reached.get(query, 0), now), held),
+        ).fetchone()
+        if settled is not None:
+            db.execute(
+                "UPDATE cursors SET since = ? WHERE deployment = ? AND owner = ?"
+                " AND query = ?",
+                (
+                    settled["finished_at"] - OVERLAP_MS,
+                    account.deployment,
+                    account.owner,
+                    query,
+                ),
+            )
 
 
 def cursor(db: sqlite3.Connection, account: Account) -> int | None:
@@ -150,20 +235,6 @@ def open_jobs(db: sqlite3.Connection, account: Account) -> list[str]:
         (account.owner, account.deployment),
     )
     return [row["job_id"] for row in rows]
-
-
-def settled_below(
-    db: sqlite3.Connection, account: Account, job_ids: Collection[str]
-) -> int:
-    """Return how many of these succeeded jobs lie below the cursor by now."""
-    (count,) = db.execute(
-        "SELECT count(*) FROM jobs j JOIN cursors c USING (owner, deployment)"
-        " WHERE j.owner = ? AND j.deployment = ? AND c.query = 'succeeded'"
-        " AND j.finished_at < c.since"
-        " AND j.job_id IN (SELECT value FROM json_each(?))",
-        (account.owner, account.deployment, json.dumps(list(job_ids))),
-    ).fetchone()
-    return int(count)
 
 
 def last_owner(db: sqlite3.Connection) -> str | None:
@@ -188,8 +259,11 @@ def _enter(
         "INSERT INTO jobs (owner, job_id, deployment, stem, status, state, action,"
         " capability, profile, prompt, aspect_ratio, created_at, finished_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (owner, job_id) DO UPDATE SET status = excluded.status,"
-        " state = excluded.state, finished_at = excluded.finished_at"
+        " ON CONFLICT (owner, job_id) DO UPDATE SET deployment = excluded.deployment,"
+        " status = excluded.status, state = excluded.state, action = excluded.action,"
+        " capability = excluded.capability, profile = excluded.profile,"
+        " prompt = excluded.prompt, aspect_ratio = excluded.aspect_ratio,"
+        " created_at = excluded.created_at, finished_at = excluded.finished_at"
         " RETURNING stem",
         (
             account.owner,
@@ -210,19 +284,9 @@ def _enter(
     return str(row["stem"])
 
 
-def _advance(db: sqlite3.Connection, account: Account) -> None:
-    """Move each cursor to the newest completion below which nothing is open."""
-    db.execute(
-        "UPDATE cursors SET since = max(since, coalesce((SELECT max(finished_at)"
-        " FROM jobs j WHERE j.owner = :owner AND j.deployment = :deployment"
-        "  AND (j.status = 'succeeded') = (cursors.query = 'succeeded')"
-        "  AND j.finished_at < coalesce((SELECT min(finished_at) FROM jobs"
-        "   WHERE owner = :owner AND deployment = :deployment AND state = 'pending'),"
-        "   9e18)"
-        " ), 0) - :overlap) WHERE owner = :owner AND deployment = :deployment",
-        {
-            "owner": account.owner,
-            "deployment": account.deployment,
-            "overlap": OVERLAP_MS,
-        },
+def _cursors(db: sqlite3.Connection, account: Account) -> dict[Query, int]:
+    rows = db.execute(
+        "SELECT query, since FROM cursors WHERE deployment = ? AND owner = ?",
+        (account.deployment, account.owner),
     )
+    return {row["query"]: row["since"] for row in rows}

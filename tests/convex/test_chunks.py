@@ -5,10 +5,17 @@ import pytest
 from convex_side import transition
 from materializer.convex import chunks
 from materializer.convex.chunks import Chunks
-from materializer.convex.messages import Transition, TransitionChunk, Version, parse
+from materializer.convex.messages import (
+    Ping,
+    Transition,
+    TransitionChunk,
+    Version,
+    parse,
+)
 from materializer.errors import FeedMisspoke
 
 TEXT = transition((0, 0, 0), (1, 0, 1), q0="whole")
+HALVES = TEXT[:40], TEXT[40:]
 
 
 def test_pieces_make_a_transition_with_the_last_one() -> None:
@@ -59,3 +66,15 @@ def test_the_whole_has_a_longest_length(monkeypatch: pytest.MonkeyPatch) -> None
     whole.add(TransitionChunk("12345", 0, 3, "7"))
     with pytest.raises(FeedMisspoke, match="too long"):
         whole.add(TransitionChunk("6", 1, 3, "7"))
+
+
+def test_a_message_of_its_own_is_heard_and_ends_pieces_unless_it_is_a_ping() -> None:
+    whole = Chunks()
+    first, second = (TransitionChunk(t, n, 2, "7") for n, t in enumerate(HALVES))
+    assert whole.take(first) is None
+    assert whole.take(Ping()) == Ping()
+    assert whole.take(second) == parse(TEXT)
+    whole.take(first)
+    assert whole.take(parse(TEXT)) == parse(TEXT)
+    with pytest.raises(FeedMisspoke, match="disorder"):
+        whole.take(second)

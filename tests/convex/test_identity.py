@@ -59,19 +59,19 @@ def test_a_confirmed_token_is_refreshed_before_it_ends() -> None:
 def test_a_question_in_vain_is_repeated_at_half_of_what_is_left() -> None:
     identity = Identity()
     identity.open(token(life=300))
-    for left, wait in ((80, 40), (20, 10), (4, 5)):
+    for left, wait in ((80, 40), (30, 15), (4, 10)):
         later = Moment(NOW.wall + 300 - left, NOW.mono)
         identity.refresh_later(later)
         assert identity.refresh_at == later.mono + wait
 
 
-def test_new_tokens_are_not_asked_for_more_often_than_every_few_seconds() -> None:
+def test_new_tokens_are_not_asked_for_more_often_than_every_ten_seconds() -> None:
     identity = Identity()
     assert identity.may_ask(0) == 0
     assert not identity.ask(1000, fresh=False)
     assert identity.may_ask(1001) == 1001
     assert identity.ask(1000, fresh=True)
-    assert identity.may_ask(1001) == 1005
+    assert identity.may_ask(1001) == 1010
 
 
 def test_a_refused_token_is_not_tried_again_until_another_was_taken() -> None:
@@ -88,9 +88,9 @@ def test_a_refused_token_is_not_tried_again_until_another_was_taken() -> None:
 def test_waiting_for_a_token_grows_and_starts_over_after_success() -> None:
     identity = Identity()
     waits = [identity.hold() for _ in range(8)]
-    assert waits == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
     identity.accept()
-    assert identity.hold() == 5
+    assert identity.hold() == 10
 
 
 def test_three_refusals_are_enough() -> None:

@@ -24,10 +24,12 @@ from materializer.convex.messages import (
     encode_timestamp,
     parse,
 )
+from materializer.convex.values import ABSENT, Absent, Value
 from materializer.errors import FeedMisspoke
 
 
 def test_timestamps_are_little_endian() -> None:
+    """C5."""
     assert encode_timestamp(1000) == "6AMAAAAAAAA="
     assert encode_timestamp(89234097497) == "WUXExhQAAAA="
 
@@ -107,7 +109,7 @@ def test_a_transition_is_read_whole() -> None:
                 "result": 4,
                 "ts": "6AMAAAAAAAA=",
             },
-            Response(0, success=True, result=4.0, ts=1000),
+            Response(0, mutation=True, success=True, result=4.0, ts=1000),
         ),
         (
             {
@@ -117,12 +119,46 @@ def test_a_transition_is_read_whole() -> None:
                 "result": "no",
                 "errorData": [1],
             },
-            Response(1, success=False, result="no", data=[1.0]),
+            Response(1, mutation=False, success=False, result="no", data=[1.0]),
         ),
     ],
 )
 def test_the_other_messages_are_read(message: dict[str, Any], meaning: object) -> None:
     assert parse(json.dumps(message)) == meaning
+
+
+@pytest.mark.parametrize(
+    ("more", "data"),
+    [({}, ABSENT), ({"errorData": None}, None), ({"errorData": 1}, 1.0)],
+    ids=["C19-plain", "C19-null-data", "C19-data"],
+)
+def test_the_data_of_an_error_can_be_null_or_absent(
+    more: dict[str, Any], data: Value | Absent
+) -> None:
+    failed = {"queryId": 0, "type": "QueryFailed", "errorMessage": "no"} | more
+    text = transition((0, 0, 0), (1, 1, 1))
+    message = parse(json.dumps(json.loads(text) | {"modifications": [failed]}))
+    assert isinstance(message, Transition)
+    assert message.modifications == (QueryFailed(0, QueryFailure("no", data)),)
+    ended = {"type": "ActionResponse", "requestId": 0, "success": False, "result": ""}
+    response = parse(json.dumps(ended | more))
+    assert isinstance(response, Response)
+    assert response.data == data
+
+
+@pytest.mark.parametrize(
+    ("more", "journal"),
+    [({}, ABSENT), ({"journal": None}, None), ({"journal": "j"}, "j")],
+)
+def test_a_journal_can_be_null_or_absent(
+    more: dict[str, Any], journal: str | Absent | None
+) -> None:
+    updated = {"queryId": 0, "type": "QueryUpdated", "value": 1} | more
+    text = transition((0, 0, 0), (1, 1, 1))
+    message = parse(json.dumps(json.loads(text) | {"modifications": [updated]}))
+    assert isinstance(message, Transition)
+    [modification] = message.modifications
+    assert modification == QueryUpdated(0, 1.0, journal)
 
 
 def test_an_expired_identity_is_told_from_a_refused_one() -> None:
@@ -159,6 +195,8 @@ def broken() -> list[Any]:
         chunk | {"partNumber": 2, "totalParts": 2},
         chunk | {"partNumber": 0, "totalParts": 0},
         {"type": "MutationResponse", "requestId": 0, "success": "canary"},
+        {"type": "MutationResponse", "requestId": 0, "success": True, "result": 1},
+        {"type": "ActionResponse", "requestId": 0, "success": False, "result": 1},
     ]
 
 

@@ -58,3 +58,16 @@ def test_a_query_set_step_carries_floats_and_the_journal() -> None:
 
 def test_a_query_without_a_journal_sends_none() -> None:
     assert "journal" not in requests.add(0, "m:q", {}, None)
+
+
+def test_a_call_carries_its_id_and_floats() -> None:
+    text = requests.call(7, "m:f", {"n": 1}, mutation=True)
+    assert json.loads(text) == {
+        "type": "Mutation",
+        "requestId": 7,
+        "udfPath": "m:f",
+        "args": [{"n": 1.0}],
+    }
+    assert '"n":1.0' in text
+    action = json.loads(requests.call(8, "m:f", {}, mutation=False))
+    assert (action["type"], action["args"]) == ("Action", [{}])

@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convex_side import Numbers, auth_error, jwt, transition
+from convex_play import AB, ADA, WALL, A, Play, kinds, live, sent, token
+from convex_side import auth_error, transition
 from materializer.convex.events import (
     Close,
     Closed,
     Connect,
     Deliver,
     Effect,
-    Event,
-    Moment,
     NeedToken,
     Opened,
     QueriesWanted,
@@ -28,83 +27,6 @@ from materializer.convex.events import (
     TokenUnavailable,
     Woke,
 )
-from materializer.convex.messages import QueryFailure
-from materializer.convex.session import Session
-from materializer.convex.token import Token
-
-WALL = 1_800_000_000.0
-ADA = "https://site.test|ada"
-A = QueriesWanted({"a": ("m:a", {})})
-AB = QueriesWanted({"a": ("m:a", {}), "b": ("m:b", {})})
-
-
-def token(mark: str = "a", sub: str = "ada", **claims: Any) -> Token:
-    return Token.read(jwt(sub, mark=mark, **claims))
-
-
-class Play:
-    """A session on a stage: events in, effects noted, time at our command."""
-
-    def __init__(self, wanted: QueriesWanted = A) -> None:
-        self.session = Session("session", lambda: 0.5)
-        self.mono = 1000.0
-        self.asleep = 0.0
-        self(wanted)
-
-    def __call__(self, event: Event) -> list[Effect]:
-        now = Moment(WALL + self.mono + self.asleep, self.mono)
-        return self.session.receive(event, now)
-
-    def hears(self, start: Numbers, end: Numbers, **results: Any) -> list[Effect]:
-        return self(Received(transition(start, end, **results)))
-
-    def wakes(self, heard: float = -inf) -> list[Effect]:
-        """Let time pass until the session wants to be woken."""
-        assert self.session.wake_at < inf
-        self.mono = max(self.mono, self.session.wake_at)
-        return self(Woke(heard))
-
-    def open(self, with_token: Token | None = None) -> list[Effect]:
-        """Start, and go on until the connection stands."""
-        assert self(Started()) == [NeedToken(force=False)]
-        assert self(TokenChanged(with_token or token())) == [Connect()]
-        return self(Opened())
-
-    def reconnect(self, with_token: Token | None = None) -> list[Effect]:
-        """Wait the backoff out and open again."""
-        assert self.wakes() == [NeedToken(force=False)]
-        assert self(TokenChanged(with_token or token())) == [Connect()]
-        return self(Opened())
-
-    @property
-    def wait(self) -> float:
-        return self.session.wake_at - self.mono
-
-    @property
-    def state(self) -> str:
-        return self.session.state
-
-
-def live(wanted: QueriesWanted = A, **claims: Any) -> Play:
-    """A session whose query `a` has been answered with "x"."""
-    play = Play(wanted)
-    play.open(token(**claims))
-    names = ["q0", "q1"][: len(wanted.queries)]
-    play.hears((0, 0, 0), (1, 1, 1), **dict.fromkeys(names, "x"))
-    assert play.state == "live"
-    return play
-
-
-def sent(effects: list[Effect]) -> list[dict[str, Any]]:
-    return [json.loads(e.text) for e in effects if isinstance(e, Send)]
-
-
-def kinds(effects: list[Effect]) -> list[str]:
-    return [
-        json.loads(e.text)["type"] if isinstance(e, Send) else type(e).__name__
-        for e in effects
-    ]
-
 
 # Opening
 
@@ -138,10 +60,18 @@ def test_it_opens_with_connect_authenticate_and_all_queries_in_one_go() -> None:
 
 
 def test_nothing_is_sent_before_the_connection_stands() -> None:
+    """C3."""
     play = Play()
     effects = play(Started()) + play(AB) + play(TokenChanged(token())) + play(A)
     assert kinds(effects) == ["NeedToken", "Connect"]
     assert len(sent(play(Opened()))[2]["modifications"]) == 1
+
+
+def test_with_nothing_to_ask_the_query_set_is_empty_but_said() -> None:
+    """C1."""
+    effects = Play(QueriesWanted({})).open()
+    assert kinds(effects) == ["Connect", "Authenticate", "ModifyQuerySet"]
+    assert sent(effects)[2]["modifications"] == []
 
 
 def test_without_a_token_it_holds_the_connection_and_asks_more_and_more_rarely() -> (
@@ -150,11 +80,11 @@ def test_without_a_token_it_holds_the_connection_and_asks_more_and_more_rarely()
     play = Play()
     play(Started())
     assert play(TokenChanged(None)) == []
-    assert (play.state, play.wait) == ("signed_out", 5)
+    assert (play.state, play.wait) == ("signed_out", 10)
     assert play.wakes() == [NeedToken(force=False)]
     assert play.state == "signed_out"
     assert play(TokenChanged(None)) == []
-    assert play.wait == 10
+    assert play.wait == 20
     assert play(TokenChanged(token())) == [Connect()]
 
 
@@ -166,235 +96,11 @@ def test_a_token_source_in_trouble_is_told_and_asked_again() -> None:
     assert play.wakes() == [NeedToken(force=False)]
 
 
-# Results
-
-
-def test_results_come_once_all_queries_are_answered_for_somebody() -> None:
-    play = Play(AB)
-    play.open()
-    assert play.hears((0, 0, 0), (0, 1, 1)) == []
-    assert play.hears((0, 1, 1), (1, 1, 2), q0=1) == []
-    assert play.state == "authenticating"
-    assert play.hears((1, 1, 2), (1, 1, 3), q1=2) == [
-        Deliver(ADA, {"a": 1.0, "b": 2.0}, first=True)
-    ]
-    assert play.hears((1, 1, 3), (1, 1, 4), q1=3) == [
-        Deliver(ADA, {"a": 1.0, "b": 3.0}, first=False)
-    ]
-
-
-def test_answers_for_nobody_are_not_delivered() -> None:
-    play = Play()
-    play.open()
-    assert play.hears((0, 0, 0), (1, 0, 1), q0=[]) == []
-    assert play.state == "authenticating"
-
-
-def test_an_equal_answer_is_not_delivered_again() -> None:
-    play = live()
-    assert play.hears((1, 1, 1), (1, 1, 2), q0="x") == []
-
-
-def test_a_failed_query_is_a_result_told_and_asked_again() -> None:
-    play = live()
-    [deliver] = play.hears((1, 1, 1), (1, 1, 2), q0=ValueError("Server Error"))
-    assert isinstance(deliver, Deliver)
-    assert deliver.results == {"a": QueryFailure("Server Error")}
-    assert (play.state, play.session.last_error) == ("live", "Server Error")
-    play.mono += 20
-    play(Received('{"type":"Ping"}'))
-    play.mono += 10
-    [again] = sent(play(Woke(play.mono)))
-    assert [m["type"] for m in again["modifications"]] == ["Remove", "Add"]
-    assert play.hears((1, 1, 2), (2, 1, 3), q1="y") == [
-        Deliver(ADA, {"a": "y"}, first=False)
-    ]
-    assert play.session.last_error is None
-
-
-def test_a_change_of_queries_is_one_step_of_the_set() -> None:
-    play = live()
-    [modify] = sent(play(AB))
-    assert (modify["baseVersion"], modify["newVersion"]) == (1, 2)
-    assert play(AB) == []
-    assert play.hears((1, 1, 1), (2, 1, 2), q1="y") == [
-        Deliver(ADA, {"a": "x", "b": "y"}, first=False)
-    ]
-
-
-# Transitions
-
-
-@pytest.mark.parametrize(
-    ("start", "end"),
-    [
-        ((1, 1, 2), (1, 1, 3)),
-        ((0, 0, 0), (1, 1, 3)),
-        ((1, 1, 1), (1, 1, 0)),
-        ((1, 1, 1), (0, 1, 2)),
-        ((1, 1, 1), (1, 0, 2)),
-        ((1, 1, 1), (2, 1, 2)),
-        ((1, 1, 1), (1, 2, 2)),
-    ],
-)
-def test_a_transition_out_of_the_chain_ends_the_connection_unapplied(
-    start: Numbers, end: Numbers
-) -> None:
-    play = live()
-    assert play.hears(start, end, q0="wrong") == [Close()]
-    assert play.state == "backoff"
-    connect, _, _ = sent(play.reconnect())
-    assert connect["lastCloseReason"] == "ProtocolViolation"
-    assert connect["maxObservedTimestamp"] == "AQAAAAAAAAA="
-
-
-@pytest.mark.parametrize("message", ["garbage", b"\x00", '{"type":"Surprise"}'])
-def test_garbage_ends_the_connection_and_is_told(message: str | bytes) -> None:
-    play = live()
-    assert play(Received(message)) == [Close()]
-    assert "the server sent" in (play.session.last_error or "")
-    assert play(Received(transition((1, 1, 1), (1, 1, 2), q0="y"))) == []
-
-
-def chunk(text: str, part: int, total: int = 2) -> Received:
-    return Received(
-        json.dumps(
-            {
-                "type": "TransitionChunk",
-                "chunk": text,
-                "partNumber": part,
-                "totalParts": total,
-                "transitionId": "9",
-            }
-        )
-    )
-
-
-def test_a_transition_in_pieces_is_put_together_with_pings_between() -> None:
-    play = live()
-    text = transition((1, 1, 1), (1, 1, 2), q0="big")
-    assert play(chunk(text[:50], 0)) == []
-    assert play(Received('{"type":"Ping"}')) == []
-    assert play(chunk(text[50:], 1)) == [Deliver(ADA, {"a": "big"}, first=False)]
-
-
-def test_another_message_between_pieces_counts_and_drops_them() -> None:
-    play = live()
-    text = transition((1, 1, 2), (1, 1, 3), q0="big")
-    play(chunk(text[:50], 0))
-    assert play.hears((1, 1, 1), (1, 1, 2), q0="y") != []
-    assert play(chunk(text[50:], 1)) == [Close()]
-
-
-def test_pieces_do_not_outlive_their_connection() -> None:
-    play = live()
-    play(chunk("{", 0))
-    play(Closed("gone"))
-    play.reconnect()
-    text = transition((0, 0, 0), (1, 1, 2), q0="y")
-    assert play(chunk(text, 0, total=1)) == [Deliver(ADA, {"a": "y"}, first=True)]
-
-
-def test_answers_to_requests_of_nobody_are_ignored() -> None:
-    play = live()
-    response = {
-        "type": "MutationResponse",
-        "requestId": 7,
-        "success": False,
-        "result": "",
-    }
-    assert play(Received(json.dumps(response))) == []
-    assert play.state == "live"
-
-
-# Reconnecting
-
-
-def test_a_new_connection_tells_of_the_old_one_and_starts_over() -> None:
-    play = live()
-    play.hears((1, 1, 1), (1, 1, 1000), q0="y")
-    assert play(Closed("InternalServerError")) == []
-    assert (play.state, play.session.connected_at) == ("backoff", None)
-    connect, authenticate, modify = sent(play.reconnect())
-    assert connect["connectionCount"] == 1
-    assert connect["lastCloseReason"] == "InternalServerError"
-    assert connect["maxObservedTimestamp"] == "6AMAAAAAAAA="
-    assert (authenticate["baseVersion"], modify["baseVersion"]) == (0, 0)
-    assert play.hears((0, 0, 0), (1, 1, 1001), q0="y") == [
-        Deliver(ADA, {"a": "y"}, first=True)
-    ]
-
-
-def test_the_first_reason_after_a_connection_is_the_one_that_is_told() -> None:
-    play = live()
-    play(Closed("the wire was cut"))
-    play.wakes()
-    play(TokenChanged(token()))
-    play(Closed("cannot connect"))
-    connect, *_ = sent(play.reconnect())
-    assert connect["lastCloseReason"] == "the wire was cut"
-    assert connect["connectionCount"] == 1
-
-
-def test_queries_changed_while_away_are_asked_for_once() -> None:
-    play = live()
-    play(Closed("gone"))
-    assert play(AB) == []
-    _, _, modify = sent(play.reconnect())
-    assert [m["udfPath"] for m in modify["modifications"]] == ["m:a", "m:b"]
-
-
-def test_backoff_grows_while_connections_open_and_die() -> None:
-    play = live()
-    waits = []
-    for _ in range(6):
-        play(Closed("gone"))
-        waits.append(play.wait)
-        play.reconnect()
-    assert waits == [1, 2, 4, 8, 16, 16]
-
-
-def test_backoff_starts_over_only_when_every_query_is_confirmed_again() -> None:
-    play = live(AB)
-    play(Closed("gone"))
-    play.reconnect()
-    play.hears((0, 0, 0), (1, 1, 2), q0="x")
-    play(Closed("gone"))
-    assert play.wait == 2
-    play.reconnect()
-    play.hears((0, 0, 0), (1, 1, 2), q0="x", q1="x")
-    play(Closed("gone"))
-    assert play.wait == 1
-
-
-def test_neither_a_token_nor_a_late_connection_cuts_the_wait_short() -> None:
-    play = live()
-    play(Closed("gone"))
-    assert play(TokenChanged(token("b"))) == []
-    assert play(Opened()) == []
-    assert (play.state, play.wait) == ("backoff", 1)
-
-
-def test_a_fatal_error_is_told_and_answered_with_patience() -> None:
-    play = live()
-    text = json.dumps({"type": "FatalError", "error": "Base version 0"})
-    assert play(Received(text)) == [Close()]
-    assert (play.state, play.session.last_error) == ("backoff", "Base version 0")
-    assert play.wait == 30
-
-
-def test_a_deployment_that_lost_its_data_is_not_reminded_of_them() -> None:
-    play = live()
-    play(Closed("gone"))
-    assert "maxObservedTimestamp" in sent(play.reconnect())[0]
-    play(Closed("InternalServerError"))
-    assert "maxObservedTimestamp" not in sent(play.reconnect())[0]
-
-
 # Time
 
 
 def test_silence_ends_the_connection_and_anything_heard_extends_it() -> None:
+    """C47: pings count, which is better than waiting for messages only."""
     play = live()
     start = play.mono
     while play.mono < start + 44:
@@ -408,7 +114,6 @@ def test_silence_ends_the_connection_and_anything_heard_extends_it() -> None:
 
 def test_a_sleep_of_the_computer_ends_the_connection_at_once() -> None:
     play = live()
-    assert play.wait <= 15
     play.mono += 1
     play.asleep = 3600
     assert play(Woke(play.mono)) == [Close()]
@@ -417,7 +122,7 @@ def test_a_sleep_of_the_computer_ends_the_connection_at_once() -> None:
 
 def test_a_clock_that_is_set_a_little_does_no_harm() -> None:
     play = live()
-    for play.asleep in (20, 40, -5000):
+    for play.asleep in (5, 12, -5000):
         assert play(Woke(play.mono)) == []
     assert play.state == "live"
 
@@ -443,7 +148,7 @@ def test_a_fresh_token_is_asked_for_90_seconds_before_the_end() -> None:
 def test_the_same_token_again_is_no_news_and_no_failure() -> None:
     now = WALL + 1000
     play = live(iat=now - 250, exp=now + 50)
-    play.mono += 5
+    play.mono += 10
     assert play(Woke(play.mono)) == [NeedToken(force=True)]
     assert play(TokenChanged(token(iat=now - 250, exp=now + 50))) == []
     assert play.state == "live"
@@ -454,8 +159,8 @@ def test_the_same_token_again_is_no_news_and_no_failure() -> None:
 def test_a_failed_refresh_keeps_the_connection_and_is_repeated() -> None:
     now = WALL + 1000
     play = live(iat=now - 250, exp=now + 50)
-    play.mono += 5
-    play(Woke(play.mono))
+    play.mono += 10
+    assert play(Woke(play.mono)) == [NeedToken(force=True)]
     assert play(TokenUnavailable("offline")) == []
     assert play.state == "live"
     play.mono += 22.5
@@ -562,6 +267,7 @@ def test_an_error_about_an_earlier_token_is_left_to_the_newer_one() -> None:
 
 
 def test_stopping_closes_and_is_final() -> None:
+    """C4."""
     play = live()
     assert play(Stopped()) == [Close()]
     assert play(TokenChanged(token("b"))) == []

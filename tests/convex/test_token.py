@@ -68,8 +68,8 @@ def test_a_fresh_one_is_wanted_90_seconds_before_the_end() -> None:
 
 def test_short_lives_are_not_spent_on_refreshing() -> None:
     assert life(60).good_for(NOW) == 40
-    assert life(6).good_for(NOW) == 5
-    assert life(300, age=280).good_for(NOW) == 5
+    assert life(6).good_for(NOW) == 10
+    assert life(300, age=280).good_for(NOW) == 10
 
 
 @pytest.mark.parametrize("age", [-4000, 4000])

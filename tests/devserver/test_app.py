@@ -14,7 +14,6 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from materializer import __version__
 from materializer.devserver import app
 from materializer.devserver.app import Backend
 from materializer.errors import SettingsInvalid
@@ -68,10 +67,6 @@ async def test_a_token_can_be_fetched_and_verified_with_the_published_key(
     assert (claims["iss"], claims["sub"]) == (backend.site_url, "dev")
     assert 299 <= claims["exp"] - claims["iat"] <= 301
     assert f"{claims['iss']}|{claims['sub']}" == backend.owner()
-
-
-async def test_the_version_is_told(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/version")).text == __version__
 
 
 async def test_a_restarted_backend_honours_earlier_tokens_and_its_time_goes_on(

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from materializer.devserver.deployment import Deployment, FunctionFailed
+from bank import Bank
+from materializer.devserver.deployment import Deployment
+from materializer.devserver.functions import ConvexError, FunctionFailed, Returned
 
 MS = 1_000_000
 START = 1_700_000_000_000
 ME, YOU = "https://site|me", "https://site|you"
+DEPOSIT = {"account": "ada", "amount": 5.0}
 
 
 @pytest.fixture
@@ -25,13 +29,13 @@ def submit(deployment: Deployment, job_id: str, owner: str = ME) -> None:
 def succeeded(
     deployment: Deployment, args: dict[str, Any], owner: str | None = ME
 ) -> list[str]:
-    rows = deployment.run("media_jobs:listSucceededSince", args, owner)
+    rows = deployment.run("media_jobs:listSucceededSince", args, owner).value
     return [row["jobId"] for row in rows]
 
 
 def test_a_row_shows_what_has_happened_and_nothing_else(deployment: Deployment) -> None:
     submit(deployment, "a")
-    queued = deployment.run("media_jobs:getByJobId", {"jobId": "a"}, ME)
+    queued = deployment.run("media_jobs:getByJobId", {"jobId": "a"}, ME).value
     assert queued == {
         "jobId": "a",
         "capability": "text_to_image",
@@ -45,7 +49,7 @@ def test_a_row_shows_what_has_happened_and_nothing_else(deployment: Deployment) 
     }
     deployment.start((START + 5) * MS, "a")
     deployment.succeed((START + 9) * MS, "a", {"text": "hi"})
-    done = deployment.run("media_jobs:getByJobId", {"jobId": "a"}, ME)
+    done = deployment.run("media_jobs:getByJobId", {"jobId": "a"}, ME).value
     assert done["status"] == "succeeded"
     assert done["output"] == {"text": "hi"}
     assert (done["startedAt"], done["completedAt"]) == (START + 5, START + 9)
@@ -85,7 +89,7 @@ def test_everything_that_ended_without_success_is_listed_as_failed(
     deployment.fail(START * MS, "a", "Content policy violation", "POLICY")
     deployment.cancel((START + 1) * MS, "b")
     deployment.succeed((START + 2) * MS, "c", {})
-    rows = deployment.run("media_jobs:listFailedSince", {"since": 0}, ME)
+    rows = deployment.run("media_jobs:listFailedSince", {"since": 0}, ME).value
     assert [row["status"] for row in rows] == ["canceled", "failed"]
     assert rows[1]["error"] == {"message": "Content policy violation", "code": "POLICY"}
 
@@ -96,7 +100,7 @@ def test_nobody_sees_another_owners_jobs(deployment: Deployment) -> None:
     for stranger in (YOU, None):
         assert succeeded(deployment, {"since": 0}, stranger) == []
         run = deployment.run("media_jobs:getByJobId", {"jobId": "mine"}, stranger)
-        assert run is None
+        assert run.value is None
 
 
 @pytest.mark.parametrize(
@@ -120,9 +124,55 @@ def test_arguments_that_do_not_fit_are_an_error_that_names_them(
 
 def test_a_module_may_be_written_with_its_extension(deployment: Deployment) -> None:
     args = {"jobId": "none"}
-    assert deployment.run("media_jobs.js:getByJobId", args, ME) is None
-    with pytest.raises(FunctionFailed, match="Could not find public function for 'x'"):
-        deployment.run("x", args, ME)
+    assert deployment.run("media_jobs.js:getByJobId", args, ME).value is None
+
+
+def test_what_is_not_there_or_of_another_kind_cannot_be_run(
+    deployment: Deployment,
+) -> None:
+    with pytest.raises(FunctionFailed, match="public function for 'x:default'"):
+        deployment.run("x", {}, ME)
+    with pytest.raises(FunctionFailed, match="is no mutation but a query"):
+        deployment.mutate(0, "media_jobs:getByJobId", {"jobId": "a"}, ME)
+    with pytest.raises(FunctionFailed, match="is no action but a query"):
+        deployment.act("media_jobs:getByJobId", {"jobId": "a"}, ME)
+
+
+def test_a_mutation_moves_the_time_on_and_is_told(deployment: Deployment) -> None:
+    told: list[int] = []
+    deployment.watchers.add(lambda: told.append(deployment.ts))
+    deployment.functions |= Bank().functions
+    returned, ts = deployment.mutate(0, "bank:deposit", DEPOSIT, ME)
+    assert returned == Returned(5.0, ("[LOG] 'deposited'",))
+    assert told == [ts] == [START * MS + 1]
+
+
+def test_a_mutation_that_failed_changes_nothing_and_is_run_again(
+    deployment: Deployment,
+) -> None:
+    deployment.functions |= Bank().functions
+    key = (UUID(int=1), 0)
+    for _ in range(2):
+        with pytest.raises(ConvexError) as caught:
+            deployment.mutate(0, "bank:withdraw", DEPOSIT, ME, key)
+        assert caught.value.data == {"code": 42.0}
+    assert deployment.ts == START * MS
+    deployment.mutate(0, "bank:deposit", DEPOSIT, ME)
+    returned, _ = deployment.mutate(0, "bank:withdraw", DEPOSIT, ME, key)
+    assert returned.value == 0
+
+
+def test_a_mutation_is_run_once_for_its_session_and_request(
+    deployment: Deployment,
+) -> None:
+    """S7"""
+    deployment.functions |= Bank().functions
+    session = UUID(int=1)
+    first = deployment.mutate(0, "bank:deposit", DEPOSIT, ME, (session, 0))
+    again = deployment.mutate(9, "bank:deposit", DEPOSIT, ME, (session, 0))
+    other = deployment.mutate(9, "bank:deposit", DEPOSIT, ME, (UUID(int=2), 0))
+    assert again == first
+    assert other[0].value == 10
 
 
 def test_a_row_that_is_no_convex_value_fails_the_query(deployment: Deployment) -> None:

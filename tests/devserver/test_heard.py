@@ -68,6 +68,15 @@ def test_what_is_no_message_is_refused_without_repeating_it(message: Any) -> Non
     assert "canary" not in str(caught.value)
 
 
+def test_a_path_is_made_canonical() -> None:
+    call = {"type": "Action", "requestId": 0, "udfPath": "m.js:q", "args": [{}]}
+    message = heard.parse(json.dumps(call))
+    assert isinstance(message, heard.Request)
+    assert message.udf_path == "m:q"
+    with pytest.raises(ValueError, match="extension that isn't 'js'"):
+        heard.parse(json.dumps(call | {"udfPath": "m.canary:q"}))
+
+
 def test_broken_json_is_refused() -> None:
     with pytest.raises(ValueError, match="Invalid JSON"):
         heard.parse("{")

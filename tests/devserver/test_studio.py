@@ -67,8 +67,9 @@ async def test_a_job_is_queued_then_runs_then_ends(
     seen: list[str] = []
 
     def note() -> None:
-        rows = backend.deployment.run("media_jobs:getByJobId", {"jobId": job_id}, me)
-        seen.append(rows["status"])
+        args = {"jobId": job_id}
+        row = backend.deployment.run("media_jobs:getByJobId", args, me).value
+        seen.append(row["status"])
 
     me = backend.owner()
     job_id = await submit(client)

@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from bank import Bank
 from materializer.convex.messages import decode_timestamp
+from materializer.devserver.calls import Asked
 from materializer.devserver.deployment import Deployment
+from materializer.devserver.functions import Function
 from materializer.devserver.sync import Close, Conversation, Reply
 from materializer.devserver.tokens import Identity
 from materializer.errors import SignInNeeded
@@ -30,6 +33,7 @@ class Client:
 
     def __init__(self) -> None:
         self.deployment = Deployment(NOW)
+        self.deployment.functions |= Bank().functions
         self.conversation = Conversation(self.deployment, verify)
         self.query_set = self.identity = 0
         self.now = NOW
@@ -37,6 +41,13 @@ class Client:
     def say(self, kind: str, **fields: Any) -> list[Any]:
         text = json.dumps({"type": kind} | fields)
         return heard(self.conversation.receive(text, self.now))
+
+    def ask(self, kind: str, path: str, number: int = 0) -> list[Any]:
+        args = [{"account": "ada", "amount": 5.0}]
+        return self.say(kind, requestId=number, udfPath=path, args=args)
+
+    def resume(self, asked: Asked) -> list[Any]:
+        return heard(self.conversation.resume(asked, self.now))
 
     def modify(self, *modifications: dict[str, Any]) -> list[Any]:
         base, self.query_set = self.query_set, self.query_set + 1
@@ -173,7 +184,7 @@ def test_a_query_that_fails_says_why_once(client: Client) -> None:
     (transition,) = client.modify(add(0, "x:y"), add(1, DONE))
     assert changes(transition) == [("QueryFailed", 0), ("QueryFailed", 1)]
     says = [m["errorMessage"] for m in transition["modifications"]]
-    assert says[0] == "Could not find public function for 'x:y'."
+    assert says[0].endswith("\nCould not find public function for 'x:y'.")
     assert "`since`" in says[1]
     client.finish_job("j")
     assert client.refresh() == []
@@ -186,9 +197,127 @@ def test_a_mutation_or_action_fails_and_is_followed_by_a_transition(
     response, transition = client.say(kind, requestId=3, udfPath="x:y", args=[{}])
     assert response["type"] == f"{kind}Response"
     assert (response["requestId"], response["success"]) == (3, False)
-    assert response["result"] == "Could not find public function for 'x:y'."
+    assert response["result"].endswith("public function for 'x:y'.")
     assert ("ts" in response) == (kind == "Mutation")
     assert changes(transition) == []
+
+
+def kinds(replies: list[Any]) -> list[tuple[str, int | None]]:
+    return [(reply["type"], reply.get("requestId")) for reply in replies]
+
+
+def balance(client: Client) -> Any:
+    return client.deployment.run("bank:balance", {"account": "ada"}, None).value
+
+
+@pytest.mark.parametrize("path", ["bank:deposit", "bank:withdraw"])
+def test_a_mutation_is_answered_before_the_transition_that_shows_it(
+    client: Client, path: str
+) -> None:
+    """S17"""
+    client.modify(add(0, "bank:balance", account="ada"))
+    response, transition = client.ask("Mutation", path)
+    worked = path == "bank:deposit"
+    assert response["success"] == worked
+    assert len(changes(transition)) == worked
+    if worked:
+        assert transition["endVersion"]["ts"] == response["ts"]
+        assert transition["modifications"][0]["value"] == 5
+    assert client.refresh() == []
+
+
+def test_a_slow_mutation_holds_up_those_behind_it_alone(client: Client) -> None:
+    """S23"""
+    (slow,) = client.ask("Mutation", "bank:slowDeposit", 0)
+    assert client.ask("Mutation", "bank:deposit", 1) == []
+    (slower,) = client.ask("Action", "bank:slowReport", 2)
+    action = client.ask("Action", "bank:report", 3)
+    assert kinds(action) == [("ActionResponse", 3), ("Transition", None)]
+    both = client.resume(slow)
+    assert kinds(both) == [
+        ("MutationResponse", 0),
+        ("Transition", None),
+        ("MutationResponse", 1),
+        ("Transition", None),
+    ]
+    assert [reply["result"] for reply in both[::2]] == [5, 10]
+    assert kinds(client.resume(slower))[0] == ("ActionResponse", 2)
+
+
+def test_a_thousand_may_wait_behind_a_slow_mutation(client: Client) -> None:
+    """S28"""
+    (slow,) = client.ask("Mutation", "bank:slowDeposit")
+    for number in range(1, 1000):
+        assert client.ask("Mutation", "bank:deposit", number) == []
+    replies = client.resume(slow)
+    assert len(replies) == 2000
+    assert replies[-2]["result"] == 5000
+
+
+def test_one_more_is_too_many(client: Client) -> None:
+    """S28"""
+    for number in range(1000):
+        client.ask("Mutation", "bank:slowDeposit", number)
+    close = Close(1013, "TooManyConcurrentMutations")
+    assert client.ask("Mutation", "bank:deposit", 1000) == [close]
+
+
+def test_a_mutation_runs_as_who_asked_for_it(client: Client) -> None:
+    """S23"""
+    client.deployment.functions["m:whoami"] = Function("mutation", lambda c: c.owner)
+    client.sign_in()
+    (slow,) = client.ask("Mutation", "bank:slowDeposit", 0)
+    client.ask("Mutation", "m:whoami", 1)
+    client.authenticate(tokenType="None")
+    assert client.resume(slow)[2]["result"] == ME
+
+
+def test_what_an_expired_token_asked_for_is_not_done(client: Client) -> None:
+    """S21"""
+    client.sign_in()
+    (slow,) = client.ask("Mutation", "bank:slowDeposit", 0)
+    client.authenticate(tokenType="None")
+    (report,) = client.ask("Action", "bank:slowReport", 1)
+    client.now += 60 * NS
+    assert kinds(client.resume(report))[0] == ("ActionResponse", 1)
+    error, close = client.resume(slow)
+    assert (error["type"], close) == ("AuthError", Close(None))
+    assert error["authUpdateAttempted"] is False
+    assert balance(client) is None
+
+
+def test_what_was_done_is_told_before_the_expiry_that_ends_it(client: Client) -> None:
+    """S21"""
+    (slow,) = client.ask("Mutation", "bank:slowDeposit", 0)
+    client.sign_in()
+    client.ask("Mutation", "bank:deposit", 1)
+    client.authenticate(tokenType="None")
+    client.now += 60 * NS
+    response, transition, error, close = client.resume(slow)
+    assert (response["success"], transition["type"]) == (True, "Transition")
+    assert (error["type"], close) == ("AuthError", Close(None))
+    assert balance(client) == 5
+
+
+def test_nothing_is_resumed_after_the_end(client: Client) -> None:
+    (slow,) = client.ask("Mutation", "bank:slowDeposit")
+    client.say("Hello")
+    assert client.resume(slow) == []
+    assert balance(client) is None
+
+
+def test_a_large_transition_is_cut_for_those_who_take_chunks(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S20"""
+    monkeypatch.setattr("materializer.devserver.pieces.MAX_TRANSITION", 100)
+    (whole,) = client.modify(add(0))
+    assert whole["type"] == "Transition"
+    client.conversation.takes_chunks = True
+    chunks = client.modify(add(1))
+    assert {chunk["type"] for chunk in chunks} == {"TransitionChunk"}
+    joined = json.loads("".join(chunk["chunk"] for chunk in chunks))
+    assert joined["startVersion"] == whole["endVersion"]
 
 
 def test_an_event_is_taken_in_silence(client: Client) -> None:

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from materializer.devserver import upgrade
+from bank import Bank
 from materializer.devserver.app import Backend
 from materializer.devserver.sync import Conversation
 
@@ -100,32 +100,6 @@ async def test_what_breaks_the_protocol_ends_in_1011(backend: Backend) -> None:
     assert caught.value.rcvd.reason == "InternalServerError"
 
 
-async def test_a_silent_server_says_that_it_is_there(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upgrade, "PING_AFTER", 0.05)
-    async with opened(backend) as feed:
-        assert await hear(feed) == {"type": "Ping"}
-        assert await hear(feed) == {"type": "Ping"}
-
-
-async def test_frames_are_pinged(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upgrade, "FRAME_PING_EVERY", 0.05)
-    port = int(backend.site_url.rpartition(":")[2])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(
-        b"GET /api/sync HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
-        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-    async with asyncio.timeout(10):
-        await reader.readuntil(b"\r\n\r\n")
-        assert await reader.readexactly(1) == b"\x89"
-    writer.close()
-
-
 async def test_a_message_of_more_than_a_mebibyte_is_taken(backend: Backend) -> None:
     async with opened(backend) as feed:
         await say(feed, "Event", eventType="x", event="y" * 2**21)
@@ -167,6 +141,23 @@ async def test_an_upgrade_that_is_none_is_refused(backend: Backend) -> None:
         assert answer.status_code == 400
         assert (await client.get("/api/sync")).status_code == 404
         assert (await client.get("/version")).status_code == 200
+
+
+async def test_a_slow_call_dies_with_its_connection(backend: Backend) -> None:
+    bank = Bank()
+    backend.deployment.functions |= bank.functions
+    deposit = {"account": "ada", "amount": 5.0}
+    async with opened(backend) as feed:
+        call = {"udfPath": "bank:slowDeposit", "args": [deposit]}
+        await say(feed, "Mutation", requestId=0, **call)
+        await bank.waiting.wait()
+        serving = [task for task in backend._tasks if "SyncSocket.serve" in repr(task)]
+    await asyncio.wait(serving, timeout=5)
+    bank.open.set()
+    async with opened(backend) as feed:
+        await follow(feed, "j")
+    balance = backend.deployment.run("bank:balance", {"account": "ada"}, None)
+    assert balance.value is None
 
 
 async def test_a_connection_reset_in_the_handshake_is_survived(

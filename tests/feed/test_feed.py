@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,10 +13,13 @@ from websockets.http11 import Response
 
 from convex_server import FAILED, SUCCEEDED, Deployment, Talk, deployed
 from convex_side import auth_error, jwt
-from materializer.convex import session
+from materializer.convex import backoff, session
+from materializer.convex.events import Effect, Event, Moment
 from materializer.convex.token import Token
 from materializer.credentials import Credentials
+from materializer.errors import SettingsInvalid
 from materializer.feed import Feed, FeedStatus, TokenSource
+from materializer.feed import feed as room
 from materializer.model import Snapshot
 
 ADA = "https://site.test|ada"
@@ -32,8 +36,16 @@ class Running:
 
     def __init__(self, url: str, tokens: TokenSource) -> None:
         self.statuses: list[FeedStatus] = []
+        self.asleep = 0.0
         self._changed = asyncio.Event()
-        self.feed = Feed(url, tokens, "0.1.0", on_status=self._note, chance=lambda: 0.0)
+        self.feed = Feed(
+            url,
+            tokens,
+            "0.1.0",
+            on_status=self._note,
+            wall=lambda: time.time() + self.asleep,
+            chance=lambda: 0.0,
+        )
         self.feed.want(1, 2)
 
     def _note(self, status: FeedStatus) -> None:
@@ -134,7 +146,8 @@ async def test_other_queries_can_be_wanted_while_it_runs(
         deployment.answers["media_jobs:getByJobId"] = row("extra")
         work.feed.want(1, 2, ["extra"])
         snapshot = await work.snapshot()
-        assert (ids(snapshot), snapshot.backlog) == (["extra"], False)
+        asked = [job.job_id for job in snapshot.asked]
+        assert (asked, snapshot.backlog) == (["extra"], False)
 
 
 async def test_a_dropped_connection_comes_back_with_the_backlog(
@@ -226,11 +239,14 @@ async def test_the_same_refused_token_is_not_sent_again(
     known = Credentials(value=jwt())
     async with running(deployment, known) as work:
         status = await work.until(lambda s: s.state == "signed_out")
-        assert status.last_error == "bad signature"
+        assert (status.last_error, status.refused) == ("bad signature", True)
         await work.nothing_comes()
         assert len(deployment.talks) == 1
-        known.set(jwt(mark="new"))
+        async with asyncio.timeout(1):
+            known.set(jwt(mark="new"))
+            await work.until(lambda s: s.state == "live")
         assert (await work.snapshot()).backlog
+        assert not work.feed.status.refused
         assert deployment.talks[1].heard[1]["value"] == jwt(mark="new")
 
 
@@ -299,7 +315,6 @@ async def test_pings_keep_a_quiet_connection_and_silence_ends_it(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "SILENCE", 0.5)
-    monkeypatch.setattr(session, "GLANCE", 0.1)
     async with running(deployment) as work:
         await work.snapshot()
         loop = asyncio.get_running_loop()
@@ -310,6 +325,133 @@ async def test_pings_keep_a_quiet_connection_and_silence_ends_it(
         assert work.feed.status.state == "live"
         status = await work.until(lambda s: s.state == "backoff")
         assert "silent" in (status.last_error or "")
+
+
+async def test_a_sleep_of_the_computer_is_noticed_within_two_seconds(
+    deployment: Deployment,
+) -> None:
+    async with running(deployment) as work:
+        await work.snapshot()
+        # Now the timer has the longest way to go, as it stood still in sleep.
+        work.asleep = 3600
+        loop = asyncio.get_running_loop()
+        woke = loop.time()
+        await deployment.until(lambda: len(deployment.requests) == 2)
+        assert loop.time() - woke < 2.5  # the look itself comes after 2 s at most
+        assert room.GLANCE <= 2
+        await work.until(lambda s: s.state == "live")
+    assert deployment.talks[1].heard[0]["lastCloseReason"] == "WokeUp"
+
+
+async def test_a_wait_that_the_sleep_has_frozen_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "GLANCE", 0.05)
+    monkeypatch.setattr(backoff, "delay", lambda reason, *_: 99 * (reason != "WokeUp"))
+    async with deployed() as deployment:
+        deployment.refusals.append(Response(503, "Busy", Headers(), b""))
+        async with running(deployment) as work:
+            await work.until(lambda s: s.state == "backoff")
+            work.asleep = 3600
+            await work.until(lambda s: s.state == "live")
+
+
+async def test_nothing_is_looked_at_while_nobody_is_signed_in(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "GLANCE", 0.01)
+    async with running(deployment, Credentials()) as work:
+        await work.until(lambda s: s.state == "signed_out")
+        looks: list[Event] = []
+
+        def look(event: Event, _: Moment) -> list[Effect]:
+            looks.append(event)
+            return []
+
+        monkeypatch.setattr(work.feed._session, "receive", look)
+        await work.nothing_comes()
+        assert looks == []
+
+
+class Answers:
+    """A source of tokens of which each question waits for its own answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[bool] = []
+        self.answers: list[asyncio.Future[Token | None]] = []
+        self.changed = asyncio.Event()
+        self._noticed = asyncio.Event()
+
+    async def current(self, *, force: bool) -> Token | None:
+        self.asked.append(force)
+        self.answers.append(asyncio.get_running_loop().create_future())
+        self._noticed.set()
+        return await self.answers[-1]
+
+    async def changes(self) -> AsyncIterator[None]:
+        while True:
+            await self.changed.wait()
+            self.changed.clear()
+            yield
+
+    async def question(self, number: int) -> asyncio.Future[Token | None]:
+        async with asyncio.timeout(15):
+            while len(self.answers) < number:
+                self._noticed.clear()
+                await self._noticed.wait()
+        return self.answers[number - 1]
+
+
+async def test_the_answer_to_an_earlier_question_does_not_undo_a_later_one(
+    deployment: Deployment,
+) -> None:
+    """C67: whoever signs out while a token is being fetched stays signed out."""
+    tokens = Answers()
+    async with running(deployment, tokens) as work:
+        early = [await tokens.question(1)]
+        tokens.changed.set()
+        early.append(await tokens.question(2))
+        tokens.changed.set()
+        (await tokens.question(3)).set_result(None)
+        await work.until(lambda s: s.state == "signed_out")
+        for answer in early:
+            answer.set_result(Token.read(jwt()))
+        await work.nothing_comes()
+        assert deployment.requests == []
+
+
+async def test_a_source_that_hangs_is_told_and_asked_again(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C79."""
+    monkeypatch.setattr(room, "QUESTION_SECONDS", 0.05)
+    monkeypatch.setattr("materializer.convex.identity.SELDOM", 0.05)
+    tokens = Answers()
+    async with running(deployment, tokens) as work:
+        status = await work.until(lambda s: s.state == "signed_out")
+        assert status.last_error == "the token's source does not answer"
+        assert not status.refused
+        monkeypatch.setattr(room, "QUESTION_SECONDS", 15)
+        asked = len(tokens.answers)
+        (await tokens.question(asked + 1)).set_result(Token.read(jwt()))
+        await work.snapshot()
+
+
+async def test_a_source_that_fails_while_live_does_not_end_the_connection(
+    deployment: Deployment,
+) -> None:
+    """C79."""
+    tokens = Answers()
+    async with running(deployment, tokens) as work:
+        (await tokens.question(1)).set_result(Token.read(jwt()))
+        await work.snapshot()
+        tokens.changed.set()
+        failure = SettingsInvalid("the command failed")
+        (await tokens.question(2)).set_exception(failure)
+        await work.until(lambda s: s.last_error == "the command failed")
+        await deployment.talks[0].push(SUCCEEDED, [row("a")])
+        assert ids(await work.snapshot()) == ["a"]
+    assert len(deployment.talks) == 1
 
 
 async def test_a_new_token_is_used_without_reconnecting(deployment: Deployment) -> None:
@@ -342,14 +484,18 @@ async def test_a_failed_query_is_told_and_the_other_list_comes(
         assert (snapshot.succeeded, snapshot.failed) == ((), None)
         status = work.feed.status
         assert status.state == "live"
-        assert status.last_error == "Could not find public function"
+        assert status.last_error == (
+            "the list of failed jobs cannot be had: Could not find public function"
+        )
 
 
 async def test_a_list_that_is_none_is_told(deployment: Deployment) -> None:
     deployment.answers[FAILED] = {"a": 1}
     async with running(deployment) as work:
         await work.snapshot()
-        assert work.feed.status.last_error == "the deployment's list of jobs is no list"
+        assert work.feed.status.last_error == (
+            "the list of failed jobs cannot be had: it is none"
+        )
 
 
 async def test_the_newest_snapshot_replaces_an_unread_one_but_not_its_backlog(
@@ -361,7 +507,7 @@ async def test_the_newest_snapshot_replaces_an_unread_one_but_not_its_backlog(
         for job_id in ("b", "c"):
             await talk.push(SUCCEEDED, [row(job_id)])
         await talk.push(FAILED, ValueError("mark"))
-        await work.until(lambda s: s.last_error == "mark")
+        await work.until(lambda s: "mark" in (s.last_error or ""))
         snapshot = await work.snapshot()
         assert (ids(snapshot), snapshot.backlog) == (["c"], True)
         await work.nothing_comes()

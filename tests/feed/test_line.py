@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import socket
 import ssl
@@ -168,3 +169,85 @@ async def test_only_a_deployment_that_the_system_trusts_is_talked_to(
         async with running(deployment.url) as (_, told):
             assert await told.get() == Opened()
         room._trust.cache_clear()
+
+
+@asynccontextmanager
+async def proxy() -> AsyncIterator[tuple[str, list[str]]]:
+    """Run an HTTP proxy that does nothing but CONNECT; the list gets its requests."""
+    asked: list[str] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(2**16):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def handle(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head.splitlines()[0])
+        host, _, port = head.split(" ")[1].partition(":")
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(pump(reader, far_writer))
+            tasks.create_task(pump(far_reader, writer))
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY"])
+async def test_the_system_s_proxy_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    file, tls = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    room._trust.cache_clear()
+    secure = tls if variable == "HTTPS_PROXY" else None
+    async with proxy() as (url, asked), deployed(secure) as deployment:
+        monkeypatch.setenv(variable, url)
+        async with running(deployment.url) as (_, told):
+            assert await told.get() == Opened()
+        port = deployment.url.rpartition(":")[2]
+        assert asked == [f"CONNECT localhost:{port} HTTP/1.1"]
+        assert len(deployment.talks) == 1
+    room._trust.cache_clear()
+
+
+async def test_a_proxy_that_is_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with proxy() as (url, _):
+        pass
+    async with deployed() as deployment:
+        monkeypatch.setenv("http_proxy", url)
+        async with running(deployment.url) as (_, told):
+            closed = await told.get()
+        assert isinstance(closed, Closed)
+        assert closed.reason.startswith("cannot connect: ")
+        assert deployment.requests == []
+
+
+async def test_messages_are_compressed_where_the_server_can() -> None:
+    async with deployed() as deployment, running(deployment.url) as (line, told):
+        await told.get()
+        [talk] = deployment.talks
+        offered = deployment.requests[0].headers["Sec-WebSocket-Extensions"]
+        assert offered.startswith("permessage-deflate")
+        assert line._socket is not None
+        for end in (line._socket, talk.socket):
+            [extension] = end.protocol.extensions
+            assert extension.name == "permessage-deflate"
+        await talk.socket.send("x" * 1000)
+        assert await told.get() == Received("x" * 1000)

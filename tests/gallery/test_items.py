@@ -18,7 +18,7 @@ async def fill(
 ) -> None:
     job = Job(name, "succeeded", **({"capability": "icon"} | fields), completed_at=at)
     await gallery.write(ledger.remember, ME, [Work(job, "register")])
-    await gallery.write(ledger.settle, ME, Settlement(job, "done", files), at + 1)
+    await gallery.write(ledger.settle, ME, Settlement(job, "done", files), at + 1, {})
 
 
 def file(name: str, index: int = 0, kind: Kind = "image", **fields: Any) -> Placed:

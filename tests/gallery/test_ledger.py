@@ -1,17 +1,29 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from materializer.gallery import Gallery, items, ledger, outbox
-from materializer.model import Account, Job, JobError, JobState, Placed, Settlement
+from materializer.model import (
+    SUBMITTED,
+    Account,
+    Job,
+    JobError,
+    JobState,
+    Placed,
+    Query,
+    Settlement,
+)
 from materializer.plan import OVERLAP_MS, Known, Work
 
 ME = Account("https://happy.example", "iss|me")
 MINUTE = 60_000
 T0 = 10_000 * MINUTE
+LATE = T0 + 100 * MINUTE
+EVERYTHING: dict[Query, int] = {"succeeded": LATE, "failed": LATE}
 
 
 def job(name: str = "j", *, at: int = T0, status: str = "succeeded") -> Job:
@@ -35,12 +47,21 @@ async def settle(
     gallery: Gallery, one: Job, state: JobState = "done", **fields: Any
 ) -> list[int]:
     settlement = Settlement(one, state, **fields)
-    updates = await gallery.write(ledger.settle, ME, settlement, T0 + 1)
+    updates = await gallery.write(ledger.settle, ME, settlement, LATE, EVERYTHING)
     return [update.seq for update in updates]
 
 
-async def since(gallery: Gallery, query: ledger.Query = "succeeded") -> int:
-    return await gallery.write(ledger.since, ME, query, first=0)
+async def since(gallery: Gallery, query: Query = "succeeded") -> int:
+    return (await gallery.write(ledger.cursors, ME, first=0))[query]
+
+
+async def advance(gallery: Gallery, now: int = LATE, **reached: int) -> None:
+    shown: Any = reached
+    await gallery.write(ledger.advance, ME, now, shown)
+
+
+async def known(gallery: Gallery, job_id: str = "j") -> Known:
+    return (await gallery.read(ledger.known, ME.owner, [job_id]))[job_id]
 
 
 async def test_a_remembered_job_is_pending_with_its_action(gallery: Gallery) -> None:
@@ -101,10 +122,12 @@ async def test_a_settlement_that_cannot_be_written_leaves_nothing(
     assert known["j"] == Known("pending", "succeeded", "open")
 
 
-async def test_the_cursor_is_kept_from_the_first_question_on(gallery: Gallery) -> None:
-    assert await gallery.write(ledger.since, ME, "succeeded", first=7) == 7
-    assert await gallery.write(ledger.since, ME, "succeeded", first=9) == 7
-    assert await gallery.write(ledger.since, ME, "failed", first=9) == 9
+async def test_the_cursors_are_kept_from_the_first_question_on(
+    gallery: Gallery,
+) -> None:
+    first = await gallery.write(ledger.cursors, ME, first=7)
+    assert first == {"succeeded": 7, "failed": 7}
+    assert await gallery.write(ledger.cursors, ME, first=9) == first
 
 
 async def test_the_cursor_stops_below_the_oldest_open_job(gallery: Gallery) -> None:
@@ -121,19 +144,105 @@ async def test_the_cursor_stops_below_the_oldest_open_job(gallery: Gallery) -> N
 
 
 async def test_the_cursor_never_goes_back(gallery: Gallery) -> None:
-    assert await gallery.write(ledger.since, ME, "succeeded", first=T0) == T0
-    await remember(gallery, job("old", at=T0 - MINUTE))
-    await settle(gallery, job("old", at=T0 - MINUTE))
+    await gallery.write(ledger.cursors, ME, first=T0)
+    old = job("old", at=T0 - MINUTE)
+    await remember(gallery, old)
+    await settle(gallery, old)
     assert await since(gallery) == T0
+
+
+async def test_a_job_older_than_the_cursor_holds_nothing_back(
+    gallery: Gallery,
+) -> None:
+    await gallery.write(ledger.cursors, ME, first=T0)
+    await remember(gallery, job("old", at=T0 - MINUTE), job(at=T0 + 9 * MINUTE))
+    await settle(gallery, job("old", at=T0 - MINUTE), "pending", next_attempt_at=LATE)
+    await settle(gallery, job(at=T0 + 9 * MINUTE))
+    assert await since(gallery) == T0 + 9 * MINUTE - OVERLAP_MS
+    assert await gallery.read(ledger.open_jobs, ME) == ["old"]
+
+
+async def test_the_cursor_follows_only_what_its_query_has_shown(
+    gallery: Gallery,
+) -> None:
+    await since(gallery)
+    for one in (job("shown"), job("by hand", at=T0 + 9 * MINUTE)):
+        await remember(gallery, one)
+        settlement = Settlement(one, "done")
+        await gallery.write(ledger.settle, ME, settlement, LATE, {})
+    assert await since(gallery) == 0
+    await advance(gallery, failed=LATE)
+    assert await since(gallery) == 0
+    await advance(gallery, succeeded=T0 + MINUTE)
+    assert await since(gallery) == T0 - OVERLAP_MS
+
+
+async def test_a_completion_that_is_still_to_come_does_not_move_the_cursor(
+    gallery: Gallery,
+) -> None:
+    await since(gallery)
+    future = job("future", at=LATE + 1)
+    await remember(gallery, job(), future)
+    await settle(gallery, future)
+    await settle(gallery, job())
+    assert await since(gallery) == T0 - OVERLAP_MS
 
 
 async def test_each_query_has_its_own_cursor(gallery: Gallery) -> None:
     await since(gallery)
-    await since(gallery, "failed")
     failure = Job("f", "failed", error=JobError("boom"), completed_at=T0)
+    await remember(gallery, job("waits", at=T0 - MINUTE))
     await gallery.write(ledger.fail, ME, [(failure, True)])
+    await advance(gallery, **EVERYTHING)
     assert await since(gallery, "failed") == T0 - OVERLAP_MS
     assert await since(gallery) == 0
+
+
+async def test_a_submitted_job_is_open_and_moves_and_holds_no_cursor(
+    gallery: Gallery,
+) -> None:
+    await since(gallery)
+    await gallery.write(ledger.submit, ME, "mine", T0 - 9 * MINUTE)
+    assert await gallery.read(ledger.open_jobs, ME) == ["mine"]
+    assert await known(gallery, "mine") == Known("pending", SUBMITTED)
+    await advance(gallery, **EVERYTHING)
+    assert await since(gallery, "failed") == 0
+    await remember(gallery, job())
+    await settle(gallery, job())
+    assert await since(gallery) == T0 - OVERLAP_MS
+
+
+async def test_submitting_what_is_known_changes_nothing(gallery: Gallery) -> None:
+    await remember(gallery, job())
+    await settle(gallery, job())
+    before = await known(gallery)
+    await gallery.write(ledger.submit, ME, "j", T0)
+    assert await known(gallery) == before
+    assert await gallery.read(ledger.open_jobs, ME) == []
+
+
+async def test_a_submitted_job_that_is_shown_gets_all_that_the_row_says(
+    gallery: Gallery,
+) -> None:
+    await gallery.write(ledger.submit, ME, "j", T0)
+    assert await remember(gallery, job(at=T0 + 5)) == {"j": "j"}
+    record = await gallery.read(items.record, ME.owner, "j")
+    assert record is not None
+    assert record.job == replace(job(at=T0 + 5), created_at=0)
+    assert await known(gallery) == Known("pending", "succeeded", "open")
+
+
+async def test_what_the_backend_does_not_know_is_forgotten_or_failed(
+    gallery: Gallery,
+) -> None:
+    await gallery.write(ledger.submit, ME, "typo", T0)
+    await remember(gallery, job("lost"), job("here"))
+    await settle(gallery, job("here"))
+    await gallery.write(ledger.give_up, ME, ["typo", "lost", "here"])
+    assert await gallery.read(items.record, ME.owner, "typo") is None
+    assert (await known(gallery, "here")).state == "done"
+    (due,) = await gallery.read(items.to_tell, ME.owner)
+    assert (due.job.job_id, due.state, due.error) == ("lost", "failed", ledger.GONE[1])
 
 
 async def test_a_failure_is_due_until_it_was_told(gallery: Gallery) -> None:
@@ -149,13 +258,41 @@ async def test_a_failure_is_due_until_it_was_told(gallery: Gallery) -> None:
     assert record.told == "shown"
 
 
-async def test_a_late_success_takes_the_failure_back(gallery: Gallery) -> None:
+@pytest.mark.parametrize("told", [False, True])
+async def test_a_late_success_withdraws_the_failure_before_it_is_here(
+    gallery: Gallery, told: bool
+) -> None:
     await gallery.write(ledger.fail, ME, [(job(status="failed"), True)])
+    if told:
+        await gallery.write(ledger.told, ME.owner, ["j"], "shown")
     await remember(gallery, job())
-    await settle(gallery, job(), placed=(placed(),))
     assert await gallery.read(items.to_tell, ME.owner) == []
-    known = await gallery.read(ledger.known, ME.owner, ["j"])
-    assert known["j"].state == "done"
+    record = await gallery.read(items.record, ME.owner, "j")
+    assert record is not None
+    assert (record.state, record.error, record.told) == ("pending", None, None)
+    await gallery.write(ledger.told, ME.owner, ["j"], "shown too late")
+    await settle(gallery, job(), placed=(placed(),))
+    record = await gallery.read(items.record, ME.owner, "j")
+    assert record is not None
+    assert (record.state, record.error, record.told) == ("done", None, None)
+
+
+async def test_a_failure_of_an_open_job_ends_its_attempts_and_keeps_its_files(
+    gallery: Gallery,
+) -> None:
+    await remember(gallery, job())
+    await settle(
+        gallery, job(), "pending", placed=(placed(),), next_attempt_at=T0, attempts=1
+    )
+    await gallery.write(ledger.fail, ME, [(job(status="failed"), True)])
+    record = await gallery.read(items.record, ME.owner, "j")
+    assert record is not None
+    assert (record.state, record.next_attempt_at, record.told) == (
+        "failed",
+        None,
+        "due",
+    )
+    assert [item.id for item in record.items] == ["j_0"]
 
 
 async def test_the_last_account_is_remembered(gallery: Gallery) -> None:

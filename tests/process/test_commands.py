@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from materializer import __version__
 from materializer.gateway import Gateway
@@ -93,6 +95,7 @@ def check_status(house: House, status: dict[str, Any], before: int) -> None:
         "connectedAt": feed["connectedAt"],
         "reconnects": 0,
         "lastError": None,
+        "gap": None,
     }
     assert status["jobs"] == {"pending": 0, "fetching": 0, "done": 1, "failed": 0}
     size = (house.outputs / "job_0.png").stat().st_size
@@ -194,6 +197,43 @@ async def test_dev_leaves_nothing_behind_unless_told_where(tmp_path: Path) -> No
         dev.send(signal.SIGINT)
         assert (await dev.ended(within=5)).code == 0
         assert not Path(ready["tokenFile"]).parent.exists()
+
+
+@posix
+async def test_dev_has_the_weather_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "weather.toml"
+    file.write_text('[[trouble]]\ndoes = "refuse"\nstatus = 418\n')
+    command = (*MATERIALIZER, "dev", "--weather", str(file))
+    async with started(tmp_path, environment(tmp_path), *command) as dev:
+        feed = json.loads(await dev.line())["convexUrl"].replace("http", "ws", 1)
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"{feed}/api/sync")
+        assert refused.value.response.status_code == 418
+        async with connect(f"{feed}/api/sync"):
+            dev.send(signal.SIGTERM)
+            assert (await dev.ended(within=5)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "say"),
+    [
+        (None, "No such file or directory"),
+        (b"\xff", "invalid start byte"),
+        (b"[[trouble]]\ndoes = 'rain'", "trouble.0: Input tag 'rain'"),
+    ],
+)
+async def test_dev_refuses_a_weather_file_that_is_none(
+    tmp_path: Path, content: bytes | None, say: str
+) -> None:
+    file = tmp_path / "weather.toml"
+    if content is not None:
+        file.write_bytes(content)
+    command = (*MATERIALIZER, "dev", "--weather", str(file))
+    end = await ended(tmp_path, environment(tmp_path), *command)
+    assert (end.code, end.out) == (2, "")
+    assert end.err.startswith(f"--weather: {file}: ")
+    assert say in end.err
+    assert end.err.count("\n") == 1
 
 
 async def test_the_demo_shows_every_job_and_its_files(tmp_path: Path) -> None:
