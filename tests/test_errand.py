@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 from materializer import config, errand
 from materializer.config import Settings
 from materializer.errors import AlreadyRunning, DiskTrouble
-from materializer.gallery import Gallery, items, outbox
+from materializer.gallery import Gallery, items, ledger, outbox
 from materializer.host import InstanceLock, prepare_directories
 from materializer.model import Account, Job, JobError
+from materializer.plan import OVERLAP_MS
 from origin import Origin
 
 ME = Account("https://a.test", "iss|me")
@@ -72,6 +74,37 @@ async def test_what_it_saved_is_in_the_gallery_and_announced_for_the_daemon(
     await gallery.close()
     assert [item.id for item in page.items] == ["j_0"]
     assert [update.payload["jobId"] for update in updates] == ["j"]
+
+
+async def test_it_leaves_the_cursors_where_the_feed_left_them(
+    settings: Settings, source: Origin
+) -> None:
+    prepare_directories(settings.paths)
+    gallery = Gallery.open(settings.paths.gallery_db, settings.paths.outputs)
+    before = await gallery.write(ledger.cursors, ME, first=0)
+    await gallery.close()
+    job = replace(image(source.serve("/a", PNG)), completed_at=10 * OVERLAP_MS)
+    await errand.save(settings, ME, job)
+    gallery = Gallery.open(settings.paths.gallery_db, settings.paths.outputs)
+    after = await gallery.write(ledger.cursors, ME, first=1)
+    await gallery.close()
+    assert after == before
+
+
+async def test_a_job_that_was_submitted_is_entered_once_and_under_the_lock(
+    settings: Settings,
+) -> None:
+    prepare_directories(settings.paths)
+    async with asyncio.timeout(SOON), asyncio.TaskGroup() as tasks:
+        with InstanceLock(settings.paths.lock):
+            entering = tasks.create_task(errand.expect(settings, ME, "j"))
+            done, _ = await asyncio.wait([entering], timeout=3 * errand._LOCK_STEP)
+            assert done == set()
+    await errand.expect(settings, ME, "j")
+    gallery = Gallery.open(settings.paths.gallery_db, settings.paths.outputs)
+    entered = await gallery.read(ledger.open_jobs, ME)
+    await gallery.close()
+    assert entered == ["j"]
 
 
 async def test_a_second_errand_for_the_same_job_downloads_nothing(

@@ -26,7 +26,7 @@ BUSY = (
 HOPELESS = ("FatalError", "ClientVersionUnsupported")
 
 
-def delay(reason: str, failures: int, chance: float) -> float:
+def delay(reason: str, failures: int, chance: float, *, ours: bool = False) -> float:
     """Return the seconds to wait before the next attempt.
 
     Args:
@@ -34,9 +34,11 @@ def delay(reason: str, failures: int, chance: float) -> float:
         failures: how many attempts have failed before it, since the last success.
         chance: a number in [0, 1) that spreads clients; the wait is half to one and
             a half of the planned one.
+        ours: whether it was the client that ended it, which the other side's words
+            cannot claim.
     """
     first, cap = 1.0, CAP
-    if reason.startswith(OURSELVES):
+    if ours and reason in OURSELVES:
         first = 0.1
     elif reason.startswith(BUSY):
         first = 3.0

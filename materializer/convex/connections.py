@@ -60,15 +60,18 @@ class Connections:
         """Note how far the deployment's data have come."""
         self._observed = max(self._observed or 0, ts)
 
-    def end(self, reason: str, chance: float) -> float:
-        """Note why it ended or was not made; return the seconds until the next."""
+    def end(self, reason: str, chance: float, *, ours: bool) -> float:
+        """Note why it ended or was not made; return the seconds until the next.
+
+        `ours` is whether we have ended it.
+        """
         if self.version == Version() and reason.startswith("InternalServerError"):
             # A deployment that has lost its data refuses to be behind the client.
             self._observed = None
         if self._close_reason is None:
             self._close_reason = reason
         self._failures += 1
-        return backoff.delay(reason, self._failures - 1, chance)
+        return backoff.delay(reason, self._failures - 1, chance, ours=ours)
 
     def succeed(self) -> None:
         """Note that all is as it was before the last one ended."""

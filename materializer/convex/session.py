@@ -143,7 +143,9 @@ class Session:
         if self._phase in ("connecting", "open"):
             self._part("WokeUp", "the computer was asleep")
         if self._phase == "backoff":
-            soon = self._now.mono + backoff.delay("WokeUp", 0, self._chance())
+            soon = self._now.mono + backoff.delay(
+                "WokeUp", 0, self._chance(), ours=True
+            )
             self._due = min(self._due, soon)
 
     def _ask(self, *, fresh: bool) -> None:
@@ -261,14 +263,15 @@ class Session:
         if self._phase not in ("connecting", "open"):
             return
         self._phase = "backoff"  # so that nothing is left to close
-        self._part(reason, fit(reason))
+        self._part(reason, fit(reason), ours=False)
 
-    def _part(self, reason: str, say: str) -> None:
+    def _part(self, reason: str, say: str, *, ours: bool = True) -> None:
         self._leave("backoff", say)
         self.last_error = say
         if reason.startswith(backoff.HOPELESS):
             self._effects += self._calls.abandon(say)
-        self._due = self._now.mono + self._connections.end(reason, self._chance())
+        wait = self._connections.end(reason, self._chance(), ours=ours)
+        self._due = self._now.mono + wait
 
     def _leave(self, phase: Phase, say: str) -> None:
         if self._phase in ("connecting", "open"):

@@ -10,7 +10,7 @@ from materializer.convex.backoff import CAP, PATIENT_CAP, delay
 @pytest.mark.parametrize(
     ("reason", "first"),
     [
-        ("InactiveServer", 0.1),
+        ("InactiveServer", 1.0),
         ("closed with code 1006", 1.0),
         ("InternalServerError", 1.0),
         ("TooManyConcurrentRequests: later", 3.0),
@@ -21,6 +21,11 @@ from materializer.convex.backoff import CAP, PATIENT_CAP, delay
 def test_the_first_wait_depends_on_the_reason(reason: str, first: float) -> None:
     assert delay(reason, 0, 0.0) == pytest.approx(first / 2)
     assert delay(reason, 0, 0.5) == pytest.approx(first)
+
+
+def test_what_we_ended_ourselves_is_begun_again_soon() -> None:
+    assert delay("InactiveServer", 0, 0.5, ours=True) == pytest.approx(0.1)
+    assert delay("ProtocolViolation", 0, 0.5, ours=True) == pytest.approx(1.0)
 
 
 def test_waits_double_up_to_the_cap() -> None:

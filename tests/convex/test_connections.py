@@ -23,8 +23,8 @@ def test_each_connection_tells_of_those_before_it() -> None:
     assert (first["connectionCount"], first["lastCloseReason"]) == (0, "InitialConnect")
     connections.modify([])
     connections.follow(NEWS)
-    connections.end("cut", 0.5)
-    connections.end("refused", 0.5)
+    connections.end("cut", 0.5, ours=False)
+    connections.end("refused", 0.5, ours=False)
     second = said(connections)
     assert (second["connectionCount"], second["lastCloseReason"]) == (1, "cut")
     assert second["maxObservedTimestamp"] == encode_timestamp(1000)
@@ -61,9 +61,9 @@ def test_what_breaks_the_chain_changes_nothing(start: Version, end: Version) -> 
 
 def test_the_wait_grows_until_success() -> None:
     connections = Connections("id")
-    assert [connections.end("gone", 0.5) for _ in range(3)] == [1, 2, 4]
+    assert [connections.end("gone", 0.5, ours=False) for _ in range(3)] == [1, 2, 4]
     connections.succeed()
-    assert connections.end("gone", 0.5) == 1
+    assert connections.end("gone", 0.5, ours=False) == 1
 
 
 @pytest.mark.parametrize(("fresh", "told"), [(True, False), (False, True)])
@@ -76,5 +76,5 @@ def test_only_a_server_that_says_nothing_has_lost_its_data(
     connections.follow(NEWS)
     if fresh:
         connections.open(0)
-    connections.end("InternalServerError", 0.5)
+    connections.end("InternalServerError", 0.5, ours=False)
     assert ("maxObservedTimestamp" in said(connections)) == told

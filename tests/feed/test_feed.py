@@ -347,7 +347,10 @@ async def test_a_wait_that_the_sleep_has_frozen_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(room, "GLANCE", 0.05)
-    monkeypatch.setattr(backoff, "delay", lambda reason, *_: 99 * (reason != "WokeUp"))
+    waits = {"WokeUp": 0.0}
+    monkeypatch.setattr(
+        backoff, "delay", lambda reason, *_, **__: waits.get(reason, 99)
+    )
     async with deployed() as deployment:
         deployment.refusals.append(Response(503, "Busy", Headers(), b""))
         async with running(deployment) as work:

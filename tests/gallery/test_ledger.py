@@ -271,6 +271,7 @@ async def test_a_late_success_withdraws_the_failure_before_it_is_here(
     assert record is not None
     assert (record.state, record.error, record.told) == ("pending", None, None)
     await gallery.write(ledger.told, ME.owner, ["j"], "shown too late")
+    assert await gallery.read(items.record, ME.owner, "j") == record
     await settle(gallery, job(), placed=(placed(),))
     record = await gallery.read(items.record, ME.owner, "j")
     assert record is not None
