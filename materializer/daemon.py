@@ -73,12 +73,17 @@ class Daemon:
         announcer = Announcer(gallery, lambda: presence.shown_owner)
         notifier = Notifier() if settings.notifications else None
         self._notices = Notices(gallery, notifier, presence, events)
+
+        def emit(owner: str, topic: str, type_: str, data: dict[str, Any]) -> None:
+            if owner == presence.shown_owner:  # nobody hears of another's jobs
+                events.emit(topic, type_, data)
+
         self._pipeline = Pipeline(
             gallery,
             fetcher,
             places,
             settings,
-            emit=events.emit,
+            emit=emit,
             on_announced=announcer.wake,
             on_failed=self._notices.wake,
         )

@@ -29,17 +29,14 @@ _PROGRESS = 0.25
 class Delivery:
     """Fetches, verifies, names and places outputs, a limited number at once."""
 
-    def __init__(
-        self, fetcher: Fetcher, places: Places, settings: Settings, emit: Emit
-    ) -> None:
+    def __init__(self, fetcher: Fetcher, places: Places, settings: Settings) -> None:
         self._fetcher = fetcher
         self._places = places
         self._settings = settings
-        self._emit = emit
         self._slots = asyncio.Semaphore(settings.max_concurrent_downloads)
 
     async def deliver_each(
-        self, job: Job, wanted: Iterable[Output], stem: str
+        self, job: Job, wanted: Iterable[Output], stem: str, emit: Emit
     ) -> tuple[list[Placed], list[FetchError]]:
         """Deliver outputs side by side; return the files, and why others are missing.
 
@@ -51,7 +48,7 @@ class Delivery:
 
         async def attempt(output: Output) -> None:
             try:
-                placed.append(await self.deliver(job, output, stem))
+                placed.append(await self.deliver(job, output, stem, emit))
             except FetchError as error:
                 errors.append(error)
 
@@ -63,7 +60,7 @@ class Delivery:
             raise trouble.exceptions[0] from None
         return placed, errors
 
-    async def deliver(self, job: Job, output: Output, stem: str) -> Placed:
+    async def deliver(self, job: Job, output: Output, stem: str, emit: Emit) -> Placed:
         """Fetch one output and put it in its place.
 
         Raises:
@@ -72,7 +69,7 @@ class Delivery:
         """
         async with self._slots:
             with disk_trouble():
-                fetched = await self._gather(job, output, stem)
+                fetched = await self._gather(job, output, stem, emit)
             media = sniff(fetched.head)
             if isinstance(output.source, Remote) and is_page(media):
                 raise OutputDamaged("its source sent a web page instead of the file")
@@ -95,7 +92,7 @@ class Delivery:
             companion=output.companion,
         )
 
-    async def _gather(self, job: Job, output: Output, stem: str) -> Fetched:
+    async def _gather(self, job: Job, output: Output, stem: str, emit: Emit) -> Fetched:
         part = self._places.part(stem, output.index)
         match output.source:
             case Refused(reason):
@@ -109,29 +106,32 @@ class Delivery:
                     part,
                     limit=self._limit(output),
                     present=await self._places.present(stem, output.index),
-                    progress=self._progress(job, output),
+                    progress=_progress(job, output, emit),
                 )
 
     def _limit(self, output: Output) -> int:
         limits = self._settings.max_bytes
         return int(getattr(limits, output.kind, limits.download))
 
-    def _progress(self, job: Job, output: Output) -> Callable[[int, int | None], None]:
-        said = time.monotonic()
 
-        def progress(received: int, total: int | None) -> None:
-            nonlocal said
-            now = time.monotonic()
-            if now - said < _PROGRESS:
-                return
-            said = now
-            data = {"jobId": job.job_id, "index": output.index}
-            data["receivedBytes"] = received
-            if total is not None:
-                data["totalBytes"] = total
-            self._emit("download", "progress", data)
+def _progress(
+    job: Job, output: Output, emit: Emit
+) -> Callable[[int, int | None], None]:
+    said = time.monotonic()
 
-        return progress
+    def progress(received: int, total: int | None) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said < _PROGRESS:
+            return
+        said = now
+        data = {"jobId": job.job_id, "index": output.index}
+        data["receivedBytes"] = received
+        if total is not None:
+            data["totalBytes"] = total
+        emit("download", "progress", data)
+
+    return progress
 
 
 def _text(output: Output) -> str | None:

@@ -47,7 +47,7 @@ async def save(settings: Settings, account: Account, job: Job) -> JobRecord:
             fetcher,
             Places(paths.outputs, paths.partial),
             settings,
-            emit=lambda _topic, _type, _data: None,
+            emit=lambda _owner, _topic, _type, _data: None,
             on_announced=lambda: None,
             on_failed=lambda: None,
         )

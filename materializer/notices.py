@@ -61,6 +61,8 @@ class Notices:
             owner = self._presence.shown_owner
             if owner is not None:
                 for record in await self._gallery.read(items.to_tell, owner):
+                    if self._presence.shown_owner != owner:
+                        break  # the account's turn to be told has passed
                     try:
                         await self._tell(owner, record)
                     except OSError as error:  # it stays due, and is told again

@@ -13,10 +13,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from materializer import outputs, wording
 from materializer.config import Settings
-from materializer.delivery import Delivery, Emit
+from materializer.delivery import Delivery
 from materializer.errors import DiskTrouble
 from materializer.fetch import Fetcher
 from materializer.gallery import Gallery, items, ledger
@@ -37,6 +39,8 @@ class Pipeline:
     """The stages from a snapshot to the outbox.
 
     Args:
+        emit: tells local clients what happens to an account's jobs: owner, topic,
+            type, data.
         on_announced: called after announcements were committed.
         on_failed: called after a failure was recorded that the person must be told.
     """
@@ -48,12 +52,12 @@ class Pipeline:
         places: Places,
         settings: Settings,
         *,
-        emit: Emit,
+        emit: Callable[[str, str, str, dict[str, Any]], None],
         on_announced: Callable[[], None],
         on_failed: Callable[[], None],
     ) -> None:
         self._gallery = gallery
-        self._delivery = Delivery(fetcher, places, settings, emit)
+        self._delivery = Delivery(fetcher, places, settings)
         self._places = places
         self._settings = settings
         self._emit = emit
@@ -182,7 +186,7 @@ class Pipeline:
                 ledger.fail, account, [(job, not is_quiet(job)) for job in fit]
             )
         for job in fit:
-            self._tell(job, "failed", job.error.message if job.error else None)
+            self._tell(account, job, "failed", job.error.message if job.error else None)
         self._on_failed()
 
     async def _give_up(self, account: Account, job_ids: Sequence[str]) -> None:
@@ -209,7 +213,7 @@ class Pipeline:
         self._reached = account, reached  # all that the snapshot shows is known now
         for part in work:
             self.in_flight[account.owner, part.job.job_id] = part.job.finished_at
-            self._tell(part.job, "fetching")
+            self._tell(account, part.job, "fetching")
             workers.create_task(self._work(account, part, stems[part.job.job_id]))
 
     async def _work(self, account: Account, work: Work, stem: str) -> None:
@@ -232,7 +236,9 @@ class Pipeline:
     async def _materialize(self, account: Account, work: Work, stem: str) -> None:
         promised = outputs.extract(work.job.output)
         missing = [out for out in promised.outputs if out.index not in work.have]
-        placed, errors = await self._delivery.deliver_each(work.job, missing, stem)
+        placed, errors = await self._delivery.deliver_each(
+            work.job, missing, stem, partial(self._emit, account.owner)
+        )
         settlement = conclude(
             work,
             recognised=promised.recognised,
@@ -253,6 +259,7 @@ class Pipeline:
         if settlement.state != "pending":
             await self._places.sweep(stem)
         self._tell(
+            account,
             work.job,
             settlement.state,
             settlement.error[1] if settlement.error else None,
@@ -273,12 +280,14 @@ class Pipeline:
                 ):
                     await self._bell.wait()
 
-    def _tell(self, job: Job, state: str, error: str | None = None) -> None:
+    def _tell(
+        self, account: Account, job: Job, state: str, error: str | None = None
+    ) -> None:
         data = {"jobId": job.job_id, "state": state}
         if error is not None:
             data["error"] = error
         log.info("job %s (%s): %s", job.job_id, job.capability, error or state)
-        self._emit("job", state, data)
+        self._emit(account.owner, "job", state, data)
 
     def _pause(self, error: DiskTrouble) -> None:
         if self.disk_trouble is None:

@@ -67,6 +67,14 @@ class Home:
                         return sent.params
                 self._kept.append(await anext(self._news))
 
+    def passed_over(self, topic: str) -> list[dict[str, Any]]:
+        """Return the data of the events of a topic that nobody has asked for so far."""
+        return [
+            sent.params["data"]
+            for sent in self._kept
+            if sent.method == "event" and sent.params["topic"] == topic
+        ]
+
     async def event(self, topic: str, type_: str, **data: object) -> dict[str, Any]:
         """Return the data of the next event that is like this."""
 

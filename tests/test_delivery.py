@@ -34,13 +34,15 @@ class Room:
             user_agent="t",
         )
 
+    def emit(self, _topic: str, _type: str, data: dict[str, Any]) -> None:
+        self.events.append(data)
+
     def delivery(self, **flags: Any) -> Delivery:
         flags = {"state_dir": str(self.paths.state), "min_free_space": "0"} | flags
         return Delivery(
             self.fetcher,
             Places(self.paths.outputs, self.paths.partial),
             config.load(flags, {}),
-            lambda _topic, _type, data: self.events.append(data),
         )
 
 
@@ -55,7 +57,9 @@ async def test_the_content_decides_name_type_and_size(
     room: Room, source: Origin
 ) -> None:
     url = source.serve("/a.jpeg", PNG, "Content-Type: image/jpeg")
-    placed = await room.delivery().deliver(JOB, Output(2, "image", Remote(url)), "j")
+    placed = await room.delivery().deliver(
+        JOB, Output(2, "image", Remote(url)), "j", room.emit
+    )
     assert Path(placed.path) == room.paths.outputs / "j_2.png"
     assert Path(placed.path).read_bytes() == PNG
     assert (placed.mime_type, placed.width, placed.height) == ("image/png", 2, 3)
@@ -65,24 +69,28 @@ async def test_the_content_decides_name_type_and_size(
 
 async def test_inline_text_is_placed_and_remembered(room: Room) -> None:
     text = Output(0, "text", Inline("hällo".encode()), mime_type="text/plain")
-    placed = await room.delivery().deliver(JOB, text, "j")
+    placed = await room.delivery().deliver(JOB, text, "j", room.emit)
     assert (Path(placed.path).name, placed.text) == ("j_0.txt", "hällo")
     beside = Output(
         1, "text", Inline(b"{}"), mime_type="application/json", companion=True
     )
-    placed = await room.delivery().deliver(JOB, beside, "j")
+    placed = await room.delivery().deliver(JOB, beside, "j", room.emit)
     assert (Path(placed.path).name, placed.text) == ("j_1.json", None)
 
 
 async def test_what_was_refused_stays_refused(room: Room) -> None:
     with pytest.raises(OutputRefused, match="left out"):
-        await room.delivery().deliver(JOB, Output(0, "image", Refused("left out")), "j")
+        await room.delivery().deliver(
+            JOB, Output(0, "image", Refused("left out")), "j", room.emit
+        )
 
 
 async def test_a_web_page_is_not_the_file(room: Room, source: Origin) -> None:
     url = source.serve("/a.png", b"<!doctype html><title>Log in</title>")
     with pytest.raises(OutputDamaged, match="web page"):
-        await room.delivery().deliver(JOB, Output(0, "image", Remote(url)), "j")
+        await room.delivery().deliver(
+            JOB, Output(0, "image", Remote(url)), "j", room.emit
+        )
     assert [path.name for path in room.paths.outputs.iterdir()] == [".partial"]
 
 
@@ -90,8 +98,10 @@ async def test_each_kind_has_its_own_limit(room: Room, source: Origin) -> None:
     url = source.serve("/a", PNG)
     delivery = room.delivery(max_bytes="image=10,video=1MiB")
     with pytest.raises(OutputRefused, match="max_bytes"):
-        await delivery.deliver(JOB, Output(0, "image", Remote(url)), "j")
-    placed = await delivery.deliver(JOB, Output(0, "video", Remote(url)), "j")
+        await delivery.deliver(JOB, Output(0, "image", Remote(url)), "j", room.emit)
+    placed = await delivery.deliver(
+        JOB, Output(0, "video", Remote(url)), "j", room.emit
+    )
     assert placed.bytes == len(PNG)
 
 
@@ -101,7 +111,7 @@ async def test_nothing_is_fetched_into_the_last_free_space(
     url = source.serve("/a", PNG)
     delivery = room.delivery(min_free_space="1000000GiB")
     with pytest.raises(DiskTrouble, match="min_free_space"):
-        await delivery.deliver(JOB, Output(0, "image", Remote(url)), "j")
+        await delivery.deliver(JOB, Output(0, "image", Remote(url)), "j", room.emit)
     assert source.requests == []
 
 
@@ -119,7 +129,7 @@ async def test_progress_is_told_at_most_four_times_a_second(
         writer.write(bytes(size))
 
     url = source.respond("/a", drip)
-    await room.delivery().deliver(JOB, Output(1, "video", Remote(url)), "j")
+    await room.delivery().deliver(JOB, Output(1, "video", Remote(url)), "j", room.emit)
     assert room.events
     told = [event["receivedBytes"] for event in room.events]
     assert told == sorted(set(told))

@@ -71,7 +71,7 @@ class Desk:
             self.fetcher,
             places,
             settings,
-            emit=self.events.emit,
+            emit=lambda _owner, *event: self.events.emit(*event),
             on_announced=self.announcer.wake,
             on_failed=lambda: None,
         )

@@ -49,7 +49,8 @@ class House:
             on_failed=self.count_failed,
         )
 
-    def emit(self, topic: str, type_: str, data: dict[str, Any]) -> None:
+    def emit(self, owner: str, topic: str, type_: str, data: dict[str, Any]) -> None:
+        assert owner == ME.owner
         self.events.append((topic, type_, data))
         self.happened.set()
 

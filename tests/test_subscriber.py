@@ -392,6 +392,8 @@ async def test_what_is_announced_for_one_account_waits_until_it_is_back(
                 await home.ask("daemon.status")
         finish(backend, "yours", "other")
         assert (await home.update())["payload"]["jobId"] == "yours"
+        await home.event("job", "done", jobId="yours")
+        assert {data["jobId"] for data in home.passed_over("job")} == {"yours"}
         await home.ask("auth.clear")
         await home.event("auth", "signed_in", owner=backend.owner())
         assert (await home.update())["payload"]["jobId"] == "mine"
