@@ -7,10 +7,12 @@ little-endian bytes. Values, which hold links, are not shown by `repr`.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from pydantic_core import from_json
 
 from materializer.convex.values import ABSENT, Absent, Value, decode
 from materializer.errors import FeedMisspoke
@@ -166,6 +168,11 @@ def decode_timestamp(text: object) -> int:
     """
     if not isinstance(text, str):
         raise ValueError("a timestamp is a base64 text")
+    return _timestamp(text)
+
+
+@lru_cache(maxsize=4)  # each comes twice: a Transition starts where the last one ended
+def _timestamp(text: str) -> int:
     raw = base64.b64decode(text, validate=True)
     ts = int.from_bytes(raw, "little")
     if len(raw) != 8 or ts > MAX_TIMESTAMP:
@@ -182,8 +189,9 @@ def parse(text: str | bytes) -> ServerMessage:
     if isinstance(text, bytes):
         raise FeedMisspoke("the server sent a binary message")
     try:
-        data = json.loads(text, parse_constant=_reject_constant)
-    except (ValueError, RecursionError) as error:
+        # The standard library's takes almost three times as long.
+        data = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
         raise FeedMisspoke("the server sent something that is no JSON") from error
     kind = data.get("type") if isinstance(data, dict) else None
     reader = _READERS.get(kind) if isinstance(kind, str) else None
@@ -293,7 +301,3 @@ def _bool(data: object) -> bool:
     if not isinstance(data, bool):
         raise ValueError("no boolean")
     return data
-
-
-def _reject_constant(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are no JSON")

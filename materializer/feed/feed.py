@@ -90,6 +90,7 @@ class Feed:
         self._line: Line | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._told: tuple[object, ...] = ()
         self._questions = 0
 
     def want(
@@ -143,22 +144,29 @@ class Feed:
         self._keep_time()
 
     def _tell(self) -> None:
-        status = self._status()
+        session = self._session
+        news = (
+            session.state,
+            session.connected_at,
+            session.connections,
+            self._trouble,
+            session.refused,
+        )
+        if news == self._told:  # as after almost every message
+            return
+        self._told = news
+        state, since, connections, trouble, refused = news
+        status = FeedStatus(
+            state=state,
+            url=self.status.url,
+            connected_at=None if since is None else int(since * 1000),
+            reconnects=max(0, connections - 1),
+            last_error=trouble,
+            refused=refused,
+        )
         if status != self.status:
             self.status = status
             self._on_status(status)
-
-    def _status(self) -> FeedStatus:
-        session = self._session
-        since = session.connected_at
-        return FeedStatus(
-            state=session.state,
-            url=self.status.url,
-            connected_at=None if since is None else int(since * 1000),
-            reconnects=max(0, session.connections - 1),
-            last_error=self._trouble,
-            refused=session.refused,
-        )
 
     @property
     def _trouble(self) -> str | None:
