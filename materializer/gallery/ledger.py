@@ -219,12 +219,8 @@ def advance(
 
 
 def cursor(db: sqlite3.Connection, account: Account) -> int | None:
-    """Return the earlier of an account's cursors, in ms, or None before the first."""
-    (earliest,) = db.execute(
-        "SELECT min(since) FROM cursors WHERE deployment = ? AND owner = ?",
-        (account.deployment, account.owner),
-    ).fetchone()
-    return None if earliest is None else int(earliest)
+    """Return until when an account's succeeded jobs have settled, in ms, or None."""
+    return _cursors(db, account).get("succeeded")
 
 
 def open_jobs(db: sqlite3.Connection, account: Account) -> list[str]:
