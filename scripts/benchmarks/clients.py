@@ -132,7 +132,8 @@ async def _install(folder: Path) -> None:
     pinned = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
     if any(_installed(folder, name) != pinned[name] for name in pinned):
         quiet = ("--no-audit", "--no-fund", "--no-package-lock")
-        await _output("npm", "install", *quiet, "--prefix", str(folder))
+        # Not --prefix: with that npm overlooks its own configuration.
+        await _output("npm", "install", *quiet, cwd=folder)
 
 
 def _installed(folder: Path, package: str) -> str | None:
@@ -140,8 +141,8 @@ def _installed(folder: Path, package: str) -> str | None:
     return json.loads(path.read_text("utf-8"))["version"] if path.exists() else None
 
 
-async def _output(*command: str) -> str:
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+async def _output(*command: str, cwd: Path = ROOT) -> str:
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, cwd=cwd)
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise BenchmarkFailed(f"{command[0]} failed; it said why above")
