@@ -114,8 +114,10 @@ class Home:
 @asynccontextmanager
 async def opened(settings: config.Settings) -> AsyncIterator[Gallery]:
     gallery = Gallery.open(settings.paths.gallery_db, settings.paths.outputs)
-    yield gallery
-    await gallery.close()
+    try:
+        yield gallery
+    finally:
+        await gallery.close()
 
 
 @asynccontextmanager

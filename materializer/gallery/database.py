@@ -118,7 +118,7 @@ class Gallery:
                 "path_of", 1, lambda name: str(outputs / name), deterministic=True
             )
             _prepare(db, path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             db.close()
             raise GalleryUnusable(f"cannot read the gallery {path}: {error}") from error
         except GalleryUnusable:

@@ -70,3 +70,14 @@ async def test_a_disk_that_takes_nothing_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="cannot be used"):
         await gallery.write(put, "a")
     await gallery.close()
+
+
+async def test_a_file_that_cannot_be_made_private_is_refused_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path, _mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(GalleryUnusable, match="not permitted"):
+        Gallery.open(tmp_path / "gallery.db", tmp_path)
