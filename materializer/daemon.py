@@ -10,6 +10,7 @@ process, in `cli/run.py`, and stand before this module's libraries are imported.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -158,6 +159,9 @@ class Daemon:
         ]
         if self._manner.once:
             works.append(self._leave_when_settled())
+        # What is loaded by now stays, so that no search for garbage halts the loop.
+        gc.collect()
+        gc.freeze()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(work) for work in works]
             await self._stop.wait()

@@ -19,7 +19,7 @@ from materializer.credentials import Credentials
 from materializer.errors import SettingsInvalid
 from materializer.feed import Feed, FeedStatus
 from materializer.gallery import Gallery, ledger
-from materializer.model import Account
+from materializer.model import Account, Snapshot
 from materializer.pipeline import Pipeline
 from materializer.place import disk_trouble
 from materializer.presence import Events, Presence
@@ -121,14 +121,16 @@ class Subscriber:
             if feed is self._feed:
                 self._tell(status)
 
-        self._feed = feed = Feed(url, self, __version__, on_status=on_status)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(feed.run())
-            async for snapshot in feed.snapshots():
-                account = Account(url, snapshot.owner)
-                self._window.show(account, snapshot)
-                self._pipeline.offer(account, snapshot)
-                self._on_snapshot()
+        def on_snapshot(snapshot: Snapshot) -> None:
+            account = Account(url, snapshot.owner)
+            self._window.show(account, snapshot)
+            self._pipeline.offer(account, snapshot)
+            self._on_snapshot()
+
+        self._feed = feed = Feed(
+            url, self, __version__, on_snapshot=on_snapshot, on_status=on_status
+        )
+        await feed.run()
 
     async def _adopt(self, token: Token | None) -> None:
         """Take note of who is signed in, and choose the queries to ask."""

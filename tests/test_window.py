@@ -26,6 +26,7 @@ from home import (
     finish,
     submit,
 )
+from materializer.convex import queries
 from materializer.daemon import Manner
 from materializer.devserver.app import Backend
 from materializer.devserver.deployment import NS_IN_MS
@@ -206,11 +207,14 @@ def signed(chance: Random) -> dict[str, Any]:
     return {"images": [{"url": f"data:image/png;base64,{data}"}]}
 
 
+@pytest.mark.parametrize(
+    "count",
+    [300, pytest.param(5000, marks=[pytest.mark.long, pytest.mark.timeout(600)])],
+)
 async def test_a_long_session_receives_no_more_than_thrice_what_is_new(
-    backend: Backend, state: Path
+    backend: Backend, state: Path, count: int
 ) -> None:
-    # 5,000 jobs are the same, only longer: the last hundred stand for all later ones.
-    count, minutes = 300, 3
+    minutes = 3
     relay = Relay(backend.convex_url)
     chance = Random(1)  # noqa: S311 -- makes data, guards nothing
     received, sizes = [], []
@@ -463,6 +467,29 @@ async def test_a_list_that_the_deployment_does_not_have_fails_alone(
         backend.deployment.fail(at, "lost", "No.")
         await home.event("job", "failed", jobId="lost")
         assert (await home.ask("daemon.status"))["feed"]["lastError"] is None
+
+
+async def test_a_list_that_failed_is_asked_for_again_at_the_next_connection(
+    backend: Backend, state: Path
+) -> None:
+    functions = backend.deployment.functions
+    was = functions.pop(FAILED)
+    at = submit(backend, "lost")
+    backend.deployment.fail(at, "lost", "No.")
+    async with at_home(state, backend.token_file) as home:
+        finish(backend, "j")
+        await home.event("job", "done", jobId="j")
+        functions[FAILED] = was
+        feed = home.daemon._subscriber._feed
+        assert feed is not None
+        assert feed._line is not None
+        assert feed._line._socket is not None
+        asked = asyncio.get_running_loop().time()
+        feed._line._socket.transport.abort()
+        await home.event("job", "failed", jobId="lost")
+        assert asyncio.get_running_loop().time() - asked < queries.RETRY
+        status = (await home.ask("daemon.status"))["feed"]
+        assert (status["reconnects"], status["lastError"]) == (1, None)
 
 
 async def test_a_list_that_throws_is_not_an_empty_list(

@@ -1,7 +1,7 @@
 """The feed's hands: connects, keeps time, asks for tokens, passes snapshots on.
 
-What to do is the session's to decide. Snapshots go into a mailbox of one, since a
-newer one replaces an older.
+What to do is the session's to decide. Of the answers that arrive together only the
+newest is read, since it replaces the older.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from materializer.media_jobs import read_snapshot, wanted
 from materializer.model import Snapshot
 
 # A computer that wakes up from sleep is noticed by looking at the clocks, and a timer
-# stands still in sleep: it may have that long to go.
-GLANCE = 2.0
+# stands still in sleep: it may have that long to go. Two seconds after a wake it
+# should be connected again.
+GLANCE = 1.8
 QUESTION_SECONDS = 30.0
 
 
@@ -63,6 +64,8 @@ class Feed:
         url: of the deployment, as `address.convex_url` gives it.
         credentials: where tokens come from.
         client_version: of this program, told to the deployment.
+        on_snapshot: called with the newest snapshot, from the event loop; one that
+            it replaced untold hands its backlog on to it.
         on_status: called with each new status, from the event loop.
         wall: tells the seconds since 1970.
         chance: gives numbers in [0, 1) that spread reconnections.
@@ -74,6 +77,7 @@ class Feed:
         credentials: TokenSource,
         client_version: str,
         *,
+        on_snapshot: Callable[[Snapshot], None],
         on_status: Callable[[FeedStatus], None] = lambda status: None,
         wall: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -82,14 +86,16 @@ class Feed:
         self._uri = sync_uri(url)
         self._credentials = credentials
         self._client = f"stella-{client_version}"
+        self._on_snapshot = on_snapshot
         self._on_status = on_status
         self._wall = wall
         self._session = Session(str(uuid.uuid4()), chance)
-        self._mailbox = _Mailbox()
+        self._news: events.Deliver | None = None
         self._complaint: str | None = None
         self._line: Line | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._broken: asyncio.Future[None]
         self._told: tuple[object, ...] = ()
         self._questions = 0
 
@@ -110,25 +116,19 @@ class Feed:
             events.QueriesWanted(wanted(since_succeeded, since_failed, extra_job_ids))
         )
 
-    async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """Yield the newest snapshot whenever there is one that nobody has taken.
-
-        One that is replaced before it was taken hands its backlog on to the next.
-        """
-        while True:
-            deliver = await self._mailbox.take()
-            snapshot, self._complaint = read_snapshot(deliver)
-            self._tell()
-            yield snapshot
-
     async def run(self) -> None:
-        """Keep the subscriptions alive, until cancelled."""
+        """Keep the subscriptions alive, until cancelled.
+
+        Raises:
+            ExceptionGroup: of what `on_snapshot` or `on_status` raised.
+        """
+        self._broken = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._follow_credentials())
                 self._receive(events.Started())
                 try:
-                    await asyncio.Event().wait()
+                    await self._broken
                 finally:
                     self._tasks = None  # what is told from now on starts nothing
                     if self._timer is not None:
@@ -189,7 +189,9 @@ class Feed:
             case events.NeedToken(force):
                 self._start(self._ask(force=force))
             case events.Deliver():
-                self._mailbox.put(effect)
+                if self._news is None:
+                    asyncio.get_running_loop().call_soon(self._guard, self._hand_over)
+                self._news = _newest(effect, self._news)
             case events.Settled():
                 pass  # queries are all that it asks
 
@@ -213,11 +215,27 @@ class Feed:
             if self._timer.when() <= due and not idle:
                 return
             self._timer.cancel()
-        self._timer = None if due == inf else loop.call_at(due, self._wake)
+        self._timer = None if due == inf else loop.call_at(due, self._guard, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
         self._receive(events.Woke(self._line.heard if self._line else -inf))
+
+    def _hand_over(self) -> None:
+        deliver, self._news = self._news, None
+        if deliver is not None and self._tasks is not None:
+            snapshot, self._complaint = read_snapshot(deliver)
+            self._tell()
+            self._on_snapshot(snapshot)
+
+    def _guard(self, work: Callable[..., None], *args: object) -> None:
+        """Do what nobody waits for; `run` ends with what goes wrong in it."""
+        try:
+            work(*args)
+        except Exception as error:  # whatever it is, the next one may hear of it
+            if self._broken.done():
+                raise
+            self._broken.set_exception(error)
 
     async def _follow_credentials(self) -> None:
         async for _ in self._credentials.changes():
@@ -241,29 +259,14 @@ class Feed:
     def _connect(self) -> None:
         def tell(event: events.Event) -> None:
             if line is self._line:  # else it was closed, and is heard no more
-                self._receive(event)
+                self._guard(self._receive, event)
 
         self._line = line = Line(self._uri, self._client, tell)
         line.task = self._start(line.run())
 
 
-class _Mailbox:
-    """Holds the newest delivery until somebody takes it."""
-
-    def __init__(self) -> None:
-        self._deliver: events.Deliver | None = None
-        self._there = asyncio.Event()
-
-    def put(self, deliver: events.Deliver) -> None:
-        lost = self._deliver
-        if lost is not None and lost.first and lost.owner == deliver.owner:
-            deliver = replace(deliver, first=True)
-        self._deliver = deliver
-        self._there.set()
-
-    async def take(self) -> events.Deliver:
-        while self._deliver is None:
-            self._there.clear()
-            await self._there.wait()
-        deliver, self._deliver = self._deliver, None
-        return deliver
+def _newest(deliver: events.Deliver, lost: events.Deliver | None) -> events.Deliver:
+    """Return what replaces answers that nobody has seen; a backlog stays one."""
+    if lost is not None and lost.first and lost.owner == deliver.owner:
+        return replace(deliver, first=True)
+    return deliver

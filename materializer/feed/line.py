@@ -10,12 +10,14 @@ import logging
 import ssl
 from collections.abc import Callable
 from math import inf
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.http11 import Response
+from websockets.frames import DATA_OPCODES, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.typing import BytesLike
 
 from materializer.convex import events
 from materializer.convex.words import fit
@@ -83,28 +85,59 @@ class Line:
             async with asyncio.TaskGroup() as tasks:
                 writing = tasks.create_task(self._write(socket))
                 self._tell(events.Opened())
-                # The end is told by what the socket says of it, below.
-                with contextlib.suppress(ConnectionClosed):
-                    while True:
-                        self._tell(events.Received(await socket.recv()))
+                socket.listen(lambda message: self._tell(events.Received(message)))
+                await socket.wait_closed()
                 writing.cancel()
         return socket.close_reason or f"closed with code {socket.close_code}"
 
     async def _write(self, socket: _Socket) -> None:
-        with contextlib.suppress(ConnectionClosed):  # which the reader tells
+        with contextlib.suppress(ConnectionClosed):  # told by whoever waits for it
             while (text := await self._outgoing.get()) is not None:
                 await socket.send(text)
             await socket.close()
 
 
 class _Socket(ClientConnection):
-    """A connection that knows when it last heard anything, pings included."""
+    """A connection that hands each message over while it reads from the network.
 
-    heard = -inf
+    `recv` would hand it over a turn of the event loop later, and what takes messages
+    here is quick and never waits.
+
+    Attributes:
+        heard: the event loop's time at which anything was last heard, pings included.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.heard = -inf
+        self._partial = bytearray()
+        self._text = True
+        self._early: list[str | bytes] = []
+        self._hear: Callable[[str | bytes], None] = self._early.append
+
+    def listen(self, hear: Callable[[str | bytes], None]) -> None:
+        """Hand all messages to `hear`, those that have come already first."""
+        for message in self._early:
+            hear(message)
+        self._hear = hear
 
     def data_received(self, data: bytes) -> None:
         self.heard = self.loop.time()
         super().data_received(data)
+
+    def process_event(self, event: Frame | Request | Response) -> None:
+        if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+            super().process_event(event)
+            return
+        if event.opcode is not Opcode.CONT:
+            self._text = event.opcode is Opcode.TEXT
+        data = event.data
+        if self._partial or not event.fin:
+            self._partial += data
+            data = self._partial
+        if event.fin:
+            self._partial = bytearray()
+            self._hear(_decoded(data) if self._text else bytes(data))
 
 
 class _Dial(connect):
@@ -134,6 +167,14 @@ async def _dial(uri: str, client: str) -> _Socket:
     except (OSError, WebSocketException, UnicodeError, ImportError) as error:
         raise FeedUnreachable(f"cannot connect: {fit(str(error))}") from error
     return cast("_Socket", socket)
+
+
+def _decoded(data: BytesLike) -> str | bytes:
+    """Return the text of a message; its bytes, which nobody accepts, if it is none."""
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        return bytes(data)
 
 
 @functools.cache

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 
 from materializer import __version__
 from materializer.credentials import Credentials
 from materializer.feed import Feed
+from materializer.model import Snapshot
 from scripts.benchmarks.tally import Tally
 
 
-async def follow(feed: Feed) -> None:
-    """Note every snapshot with jobs."""
+async def main() -> None:
+    """Note every snapshot with jobs, until killed."""
     tally = Tally()
-    async for snapshot in feed.snapshots():
+
+    def note(snapshot: Snapshot) -> None:
         jobs = snapshot.succeeded
         if jobs and tally.note(jobs[0].job_id, jobs[0].profile, len(jobs)):
             tally.tell(
@@ -28,15 +31,12 @@ async def follow(feed: Feed) -> None:
                 for job in jobs
             )
 
-
-async def main() -> None:
-    """Follow until killed."""
     url, token = sys.argv[1:]
-    feed = Feed(url, Credentials(value=token), __version__)
+    feed = Feed(url, Credentials(value=token), __version__, on_snapshot=note)
     feed.want(0, 0)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(feed.run())
-        tasks.create_task(follow(feed))
+    gc.collect()
+    gc.freeze()  # as the daemon does
+    await feed.run()
 
 
 asyncio.run(main())

@@ -39,8 +39,14 @@ class Watched:
     def __init__(self, backend: Backend, tokens: TokenSource) -> None:
         self.told: list[tuple[float, FeedStatus]] = []
         self._news = asyncio.Event()
+        self._snapshots: asyncio.Queue[Snapshot] = asyncio.Queue()
         self.feed = Feed(
-            backend.convex_url, tokens, "1", on_status=self._note, chance=lambda: 0.0
+            backend.convex_url,
+            tokens,
+            "1",
+            on_snapshot=self._snapshots.put_nowait,
+            on_status=self._note,
+            chance=lambda: 0.0,
         )
         self.feed.want(0, 0)
 
@@ -58,13 +64,13 @@ class Watched:
     async def shows(self, *job_ids: str) -> Snapshot:
         """Return the first snapshot with these jobs, and with each just once."""
         async with asyncio.timeout(SOON):
-            async for snapshot in self.feed.snapshots():
+            while True:
+                snapshot = await self._snapshots.get()
                 assert snapshot.succeeded is not None
                 seen = sorted(job.job_id for job in snapshot.succeeded)
                 assert len(seen) == len(set(seen))
                 if seen == sorted(job_ids):
                     return snapshot
-        raise AssertionError("snapshots never end")
 
     def errors(self) -> list[str]:
         """Return what went wrong so far, each spell of trouble once."""

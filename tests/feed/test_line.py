@@ -120,6 +120,30 @@ async def test_a_large_message_is_taken() -> None:
             assert await told.get() == Received(large)
 
 
+async def test_a_message_in_pieces_is_whole_and_in_its_place() -> None:
+    async def shout(talk: Talk) -> None:
+        async def pieces(*texts: str | bytes) -> AsyncIterator[str | bytes]:
+            for text in texts:
+                yield text
+
+        await talk.socket.send("one")
+        await talk.socket.send(pieces("", "tw", "", "o"))
+        await talk.socket.send(pieces(b"th", b"ree"))
+        await talk.socket.send("four")
+        await talk.socket.send("")
+        await talk.socket.send(b"\xff", text=True)
+        await talk.socket.wait_closed()
+
+    async with deployed() as deployment:
+        deployment.scripts.append(shout)
+        async with running(deployment.url) as (_, told):
+            assert await told.get() == Opened()
+            messages = [await told.get() for _ in range(6)]
+    assert messages == [
+        Received(message) for message in ("one", "two", b"three", "four", "", b"\xff")
+    ]
+
+
 def certificate(directory: Path) -> tuple[Path, ssl.SSLContext]:
     """Make a certificate for localhost; return it, and a server's context with it."""
     key = ec.generate_private_key(ec.SECP256R1())
