@@ -122,6 +122,8 @@ class _Keys(_Frozen):
     max_concurrent_downloads: _Count = 8
     max_per_host: _Count = 6
     max_bytes: MaxBytes = MaxBytes()
+    max_bandwidth: _Size = 0
+    transport: Literal["direct", "httpx"] = "direct"
     idle_timeout: Annotated[_Duration, AfterValidator(_above_zero)] = 30.0
     min_free_space: _Size = 512 * _MIB
     notifications: Annotated[bool, BeforeValidator(quantity.switch)] = True
@@ -133,6 +135,8 @@ class Settings(_Keys):
     """Everything that is chosen from outside. Durations are seconds, sizes bytes.
 
     Attributes:
+        max_bandwidth: bytes a second; 0 is no limit.
+        transport: who does the downloads' HTTP, see `fetch.network`.
         token_file: holds the token; at most one of the three sources is set.
         token_command: program and arguments that print it.
         token: the bearer token itself.

@@ -17,12 +17,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
-from materializer import __version__, watch
+from materializer import delivery, watch
 from materializer.announce import Announcer
 from materializer.config import Settings
 from materializer.credentials import Credentials
 from materializer.errors import MaterializerError, SignInNeeded
-from materializer.fetch import Fetcher, Guard
+from materializer.fetch import Fetcher
 from materializer.gallery import Gallery, ledger
 from materializer.ipc.connection import Method
 from materializer.methods import Methods
@@ -128,12 +128,7 @@ class Daemon:
         stop: asyncio.Event,
     ) -> AsyncIterator[Self]:
         """Build the rooms, and close the connections to sources at the end."""
-        fetcher = Fetcher(
-            Guard(settings.allow_private_hosts),
-            per_host=settings.max_per_host,
-            idle_timeout=settings.idle_timeout,
-            user_agent=f"stella-materializer/{__version__}",
-        )
+        fetcher = delivery.fetcher(settings)
         presence = Presence(last_owner=await gallery.read(ledger.last_owner))
         try:
             yield cls(settings, manner, credentials, gallery, fetcher, presence, stop)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from materializer import naming, outputs
+from materializer import __version__, naming, outputs, structure
 from materializer.config import Settings
 from materializer.errors import (
     DiskTrouble,
@@ -15,7 +14,7 @@ from materializer.errors import (
     OutputDamaged,
     OutputRefused,
 )
-from materializer.fetch import Fetched, Fetcher, write
+from materializer.fetch import Fetched, Fetcher, Guard, Order, Read, Rules, write
 from materializer.model import Inline, Job, Output, Placed, Refused, Remote
 from materializer.place import Places, disk_trouble
 from materializer.sniff import is_page, sniff
@@ -23,17 +22,16 @@ from materializer.sniff import is_page, sniff
 Emit = Callable[[str, str, dict[str, Any]], None]
 """Tells local clients of an event: topic, type, data."""
 
-_PROGRESS = 0.25
+_LARGE = {"video", "model3d", "download"}
 
 
 class Delivery:
-    """Fetches, verifies, names and places outputs, a limited number at once."""
+    """Fetches, verifies, names and places outputs."""
 
     def __init__(self, fetcher: Fetcher, places: Places, settings: Settings) -> None:
         self._fetcher = fetcher
         self._places = places
         self._settings = settings
-        self._slots = asyncio.Semaphore(settings.max_concurrent_downloads)
 
     async def deliver_each(
         self, job: Job, wanted: Iterable[Output], stem: str, emit: Emit
@@ -67,17 +65,16 @@ class Delivery:
             FetchError: it could not be had this time.
             DiskTrouble: it could not be kept.
         """
-        async with self._slots:
-            with disk_trouble():
-                fetched = await self._gather(job, output, stem, emit)
-            media = sniff(fetched.head)
-            if isinstance(output.source, Remote) and is_page(media):
-                raise OutputDamaged("its source sent a web page instead of the file")
-            path = fetched.path
-            if not fetched.adopted:
-                extension = naming.extension(output, media, fetched.content_type)
-                name = naming.file_name(stem, output.index, extension)
-                path = await self._places.commit(path, name)
+        with disk_trouble():
+            fetched = await self._gather(job, output, stem, emit)
+        media = sniff(fetched.head)
+        extension = naming.extension(output, media, fetched.content_type)
+        name = naming.file_name(stem, output.index, extension)
+        if fetched.adopted:
+            path = await self._places.adopt(fetched.path, name)
+        else:
+            synced = fetched.synced
+            path = await self._places.commit(fetched.path, name, synced=synced)
         return Placed(
             output.index,
             outputs.kind(output, media),
@@ -87,44 +84,70 @@ class Delivery:
             naming.mime_type(output, media, fetched.content_type),
             width=media.width if media else None,
             height=media.height if media else None,
+            duration_ms=media.duration_ms if media else None,
             label=output.label,
             text=_text(output),
             companion=output.companion,
         )
 
     async def _gather(self, job: Job, output: Output, stem: str, emit: Emit) -> Fetched:
-        part = self._places.part(stem, output.index)
+        places = self._places
+        part = places.part(stem, output.index)
         match output.source:
             case Refused(reason):
                 raise OutputRefused(reason)
             case Inline(data):
-                return await write(data, part)
+                return await write(data, part, places.opener)
             case Remote(url):
-                await self._places.require_free(self._settings.min_free_space)
-                return await self._fetcher.download(
-                    url,
-                    part,
-                    limit=self._limit(output),
-                    present=await self._places.present(stem, output.index),
-                    progress=_progress(job, output, emit),
-                )
+                keep = self._settings.min_free_space
+                with places.room(part, keep=keep) as reserve:
+                    order = Order(
+                        url,
+                        part,
+                        limit=self._limit(output),
+                        large=output.kind in _LARGE,
+                        present=await places.present(
+                            stem, output.index, job_id=job.job_id
+                        ),
+                        opener=places.opener,
+                        reserve=reserve,
+                        check=_check,
+                        progress=_progress(job, output, emit),
+                    )
+                    return await self._fetcher.download(order)
 
     def _limit(self, output: Output) -> int:
         limits = self._settings.max_bytes
         return int(getattr(limits, output.kind, limits.download))
 
 
+def fetcher(settings: Settings) -> Fetcher:
+    """Return the downloader that the settings describe. Close it when done."""
+    rules = Rules(
+        at_once=settings.max_concurrent_downloads,
+        per_host=settings.max_per_host,
+        idle_timeout=settings.idle_timeout,
+        bandwidth=settings.max_bandwidth,
+        plain=settings.transport == "httpx",
+    )
+    guard = Guard(settings.allow_private_hosts)
+    return Fetcher(guard, rules, user_agent=f"stella-materializer/{__version__}")
+
+
+def _check(head: bytes, size: int, read: Read) -> None:
+    """Raise OutputDamaged for a web page, and for what ends before its own end."""
+    media = sniff(head)
+    if is_page(media):
+        raise OutputDamaged("its source sent a web page instead of the file")
+    flaw = structure.flaw(media, size, read) if media else None
+    if flaw is not None:
+        raise OutputDamaged(f"what its source sent is cut short: {flaw}")
+
+
 def _progress(
     job: Job, output: Output, emit: Emit
 ) -> Callable[[int, int | None], None]:
-    said = time.monotonic()
-
     def progress(received: int, total: int | None) -> None:
-        nonlocal said
-        now = time.monotonic()
-        if now - said < _PROGRESS:
-            return
-        said = now
         data = {"jobId": job.job_id, "index": output.index}
         data["receivedBytes"] = received
         if total is not None:

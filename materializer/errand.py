@@ -6,10 +6,9 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 
-from materializer import __version__, host
+from materializer import delivery, host
 from materializer.config import Settings
 from materializer.errors import AlreadyRunning, DiskTrouble
-from materializer.fetch import Fetcher, Guard
 from materializer.gallery import Gallery, items, ledger
 from materializer.model import Account, Job, JobRecord, Snapshot
 from materializer.pipeline import Pipeline
@@ -35,12 +34,7 @@ async def save(settings: Settings, account: Account, job: Job) -> JobRecord:
         gallery = await _gallery(errand, settings)
         with disk_trouble():
             await gallery.write(ledger.signed_in, account.owner)
-        fetcher = Fetcher(
-            Guard(settings.allow_private_hosts),
-            per_host=settings.max_per_host,
-            idle_timeout=settings.idle_timeout,
-            user_agent=f"stella-media/{__version__}",
-        )
+        fetcher = delivery.fetcher(settings)
         errand.push_async_callback(fetcher.close)
         pipeline = Pipeline(
             gallery,

@@ -10,7 +10,7 @@ import hashlib
 import re
 from urllib.parse import urlsplit
 
-from materializer.model import Kind, Output, Remote
+from materializer.model import Inline, Kind, Output, Remote
 from materializer.sniff import Media
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
@@ -19,52 +19,71 @@ _DEVICES = frozenset(
     | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 )
 
-_EXTENSIONS = frozenset(
-    "png jpg gif webp avif heic svg bmp tiff ico "
-    "mp4 mov m4v webm mkv avi ogv "
-    "mp3 wav flac ogg opus m4a aac aiff "
-    "glb gltf obj stl ply fbx usdz "
-    "pdf zip gz tar json txt csv srt vtt bin".split()
-)
+# Every extension that a hint may lead to, and the types that lead there, of which the
+# first is what we call it.
+_TYPES = {
+    "png": "image/png image/x-png",
+    "jpg": "image/jpeg image/jpg image/pjpeg",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "avif": "image/avif image/avif-sequence",
+    "heic": "image/heic image/heif image/heic-sequence",
+    "svg": "image/svg+xml image/svg",
+    "bmp": "image/bmp image/x-ms-bmp",
+    "tiff": "image/tiff",
+    "ico": "image/x-icon image/vnd.microsoft.icon",
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "m4v": "video/x-m4v",
+    "webm": "video/webm audio/webm",
+    "mkv": "video/x-matroska video/matroska audio/x-matroska",
+    "avi": "video/x-msvideo video/avi video/msvideo",
+    "ogv": "video/ogg",
+    "mp3": "audio/mpeg audio/mp3 audio/x-mp3 audio/mpeg3",
+    "wav": "audio/wav audio/x-wav audio/wave audio/vnd.wave",
+    "flac": "audio/flac audio/x-flac",
+    "ogg": "audio/ogg application/ogg",
+    "opus": "audio/opus",
+    "m4a": "audio/mp4 audio/m4a audio/x-m4a",
+    "aac": "audio/aac audio/aacp audio/x-aac",
+    "aiff": "audio/aiff audio/x-aiff",
+    "glb": "model/gltf-binary",
+    "gltf": "model/gltf+json",
+    "obj": "model/obj",
+    "stl": "model/stl model/x.stl-binary model/x.stl-ascii application/sla",
+    "ply": "model/ply application/x-ply",
+    "fbx": "model/fbx application/x-fbx",
+    "usdz": "model/vnd.usdz+zip",
+    "pdf": "application/pdf",
+    "zip": "application/zip application/x-zip-compressed",
+    "gz": "application/gzip application/x-gzip",
+    "tar": "application/x-tar",
+    "json": "application/json",
+    "txt": "text/plain",
+    "csv": "text/csv",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+    "bin": "application/octet-stream",
+}
+_MIME = {extension: types.split()[0] for extension, types in _TYPES.items()}
+_BY_MIME = {
+    mime: extension
+    for extension, types in _TYPES.items()
+    for mime in types.split()
+    if extension != "bin"  # that says nothing, and the next hint may
+}
 _SPELLINGS = {"jpeg": "jpg", "jpe": "jpg", "tif": "tiff", "aif": "aiff", "oga": "ogg"}
 
-_BY_MIME = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/jpg": "jpg",
-    "image/gif": "gif",
-    "image/webp": "webp",
-    "image/avif": "avif",
-    "image/heic": "heic",
-    "image/svg+xml": "svg",
-    "image/bmp": "bmp",
-    "image/tiff": "tiff",
-    "video/mp4": "mp4",
-    "video/quicktime": "mov",
-    "video/webm": "webm",
-    "video/x-matroska": "mkv",
-    "audio/mpeg": "mp3",
-    "audio/mp3": "mp3",
-    "audio/wav": "wav",
-    "audio/x-wav": "wav",
-    "audio/wave": "wav",
-    "audio/flac": "flac",
-    "audio/ogg": "ogg",
-    "audio/opus": "opus",
-    "audio/mp4": "m4a",
-    "audio/aac": "aac",
-    "audio/aiff": "aiff",
-    "model/gltf-binary": "glb",
-    "model/gltf+json": "gltf",
-    "model/obj": "obj",
-    "model/stl": "stl",
-    "application/pdf": "pdf",
-    "application/zip": "zip",
-    "application/gzip": "gz",
-    "application/json": "json",
-    "text/plain": "txt",
-    "text/csv": "csv",
-}
+# What a text can be called without lying.
+_WRITTEN = frozenset("txt csv srt vtt json gltf obj stl ply fbx".split())
+
+# Types of what a computer runs or a browser acts on; they are never believed.
+_ACTIVE = re.compile(
+    r"html|script|php|perl|python|[/-]c?sh$|msdos|msdownload|executable|elf$|mach"
+    r"|java|wasm|x-bat|x-msi|installer|shockwave|[/+]xml$"
+)
+_MIME_FORM = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}")
+
 _BY_KIND: dict[Kind, str] = {
     "image": "png",
     "video": "mp4",
@@ -99,48 +118,80 @@ def extension(
 ) -> str:
     """Return the extension, without dot, that tells the truth about the content.
 
-    Content first, then what was declared, then the names, then the kind; a hint that
-    is on no list (`php`, `exe`, `com`) never becomes an extension.
+    Content first, then what was declared, then the names, then the kind. Only listed
+    extensions come out: any other hint (`php`, `exe`, `com`) becomes `bin`, and so
+    does a web page. SVG, which may hold a script, is one only from an image job.
     """
-    if (
-        sniffed is not None
-        and sniffed.extension in _EXTENSIONS
-        and sniffed.kind != "text"
-    ):
-        return sniffed.extension
-    hints = [
-        _BY_MIME.get(_bare(output.mime_type)),
-        _BY_MIME.get(_bare(content_type)),
-        _suffix(output.file_name),
-    ]
-    if isinstance(output.source, Remote):
-        hints.append(_suffix(_url_path(output.source.url)))
-    for hint in hints:
-        if hint is not None:
-            return hint
-    return sniffed.extension if sniffed is not None else _BY_KIND[output.kind]
+    chosen = (
+        _by_nature(output, sniffed)
+        or _by_content(sniffed)
+        or _by_hint(output, sniffed, content_type)
+        or ("txt" if sniffed is not None else _BY_KIND[output.kind])
+    )
+    return "bin" if chosen == "svg" and output.kind != "image" else chosen
 
 
 def mime_type(
     output: Output, sniffed: Media | None, content_type: str | None = None
 ) -> str:
-    """Return the MIME type: by content, else as declared, else bytes of any kind."""
+    """Return the MIME type: by content, else as declared, else bytes of any kind.
+
+    It goes with the extension, and is never that of something active.
+    """
     if sniffed is not None:
-        return sniffed.mime_type
-    return _bare(output.mime_type) or _bare(content_type) or "application/octet-stream"
+        chosen = extension(output, sniffed, content_type)
+        return sniffed.mime_type if sniffed.extension == chosen else _MIME[chosen]
+    declared = _bare(output.mime_type) or _bare(content_type)
+    return _MIME["bin"] if not declared or _ACTIVE.search(declared) else declared
+
+
+def _by_nature(output: Output, sniffed: Media | None) -> str | None:
+    """Name what the job itself holds, which may look like anything."""
+    if not isinstance(output.source, Inline):
+        return None
+    if output.kind == "text":
+        return "json" if output.companion else "txt"
+    is_json = sniffed is not None and sniffed.extension in {"gltf", "json"}
+    return "json" if is_json and _bare(output.mime_type) == _MIME["json"] else None
+
+
+def _by_content(sniffed: Media | None) -> str | None:
+    if sniffed is None or sniffed.kind == "text":
+        return None
+    return sniffed.extension if sniffed.extension in _TYPES else "bin"
+
+
+def _by_hint(
+    output: Output, sniffed: Media | None, content_type: str | None
+) -> str | None:
+    hints = [
+        _declared(output.mime_type),
+        _declared(content_type),
+        _suffix(output.file_name),
+    ]
+    if isinstance(output.source, Remote):
+        hints.append(_suffix(_url_path(output.source.url)))
+    is_text = sniffed is not None
+    return next((h for h in hints if h and (h in _WRITTEN or not is_text)), None)
+
+
+def _declared(mime: str | None) -> str | None:
+    bare = _bare(mime)
+    return _BY_MIME.get(bare, "bin" if _ACTIVE.search(bare) else None)
 
 
 def _bare(mime: str | None) -> str:
-    return (mime or "").partition(";")[0].strip().lower()
+    bare = (mime or "").partition(";")[0].strip().lower()
+    return bare if _MIME_FORM.fullmatch(bare) else ""
 
 
 def _suffix(name: str | None) -> str | None:
-    match = re.search(r"\.([A-Za-z0-9]{1,8})$", name or "")
-    if match is None:
+    match = re.search(r"\.([A-Za-z0-9]{1,8})$", (name or "").rstrip(". "))
+    if match is None or match[1].isdigit():
         return None
     suffix = match[1].lower()
     suffix = _SPELLINGS.get(suffix, suffix)
-    return suffix if suffix in _EXTENSIONS else "bin"
+    return suffix if suffix in _TYPES else "bin"
 
 
 def _url_path(url: str) -> str | None:

@@ -1,50 +1,47 @@
 """A job's `output` -> the files that it promises.
 
-The reference app's order of rules is kept as a subset: images, then video, then
-audio, then text, then a mesh, then whatever else has a URL. What it leaves out
-(second members, plain strings, maps and lists of stems, wrappers, inline bytes) is
-read too; what nobody can read is kept as JSON, never dropped.
+The reference app's order comes first: images, video, audio, text, a mesh, then what
+else has a URL, as it arrived. What it leaves out is read too: plain strings, lists and
+maps, second members, nested objects, inline bytes. What nobody can read is kept as
+JSON, never dropped.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
-from materializer.model import Inline, Kind, Output, Refused, Remote
+from materializer.convex.values import EXACT, MAX_DEPTH, Int64
+from materializer.members import (
+    SOURCES,
+    WRAPPERS,
+    Entry,
+    Place,
+    dig,
+    has_source,
+    is_aside,
+    own,
+    parts,
+)
+from materializer.model import Inline, Kind, Output, Remote
 from materializer.sniff import Media
 
 UNRECOGNISED_LABEL = "Unrecognised output"
 
-_PLACEHOLDERS = {
-    "[data-uri omitted]": "the backend left the inline data out of the job",
-    "[base64 omitted]": "the backend left the inline data out of the job",
-}
-# Members in order of precedence; what stands on no line is a download, in the order
-# of arrival.
-_MEMBERS: tuple[tuple[re.Pattern[str], Kind], ...] = (
-    (re.compile(r"images"), "image"),
-    (re.compile(r"image|image_urls?|pictures?"), "image"),
-    (re.compile(r"video"), "video"),
-    (re.compile(r"videos|video_urls?"), "video"),
-    (re.compile(r"audio_files?"), "audio"),
-    (re.compile(r"audio"), "audio"),
-    (re.compile(r"audios|audio_urls?|music|speech|voice|sound|stems"), "audio"),
-    (re.compile(r"text"), "text"),
-    (re.compile(r"model_mesh"), "model3d"),
-    (re.compile(r"models?|model_\w+|mesh(es)?|glb|glb_url|textures?"), "model3d"),
-)
-_WRAPPERS = ("output", "data", "result")
+# The members that the reference app reads by name, those above a text and below it.
+_ABOVE = ("images", "video", "audio_file", "audio")
+_BELOW = ("model_mesh",)
+_SPOKEN = ("segments", "words", "chunks")
 _LABELS: dict[Kind, str] = {
     "model3d": "Download 3D model",
     "download": "Download result",
 }
+# Indentation below this would outgrow what it sets off.
+_INDENTED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +52,15 @@ class Extraction:
     recognised: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One thing with a source, at a position within its member."""
-
-    position: int
-    source: Remote | Inline | Refused
-    mime_type: str | None = None
-    file_name: str | None = None
-    label: str | None = None
-
-
 def extract(output: Any) -> Extraction:
     """Read a job's output, of any shape, into the files that it promises.
 
-    Indices are positions: members follow each other in the order of precedence, and
-    an empty place in a list keeps its number.
+    Indices are positions: members follow each other, an empty place in a list or map
+    keeps its number, and what is found beside or below a place (a film's thumbnail)
+    comes after all of them. A URL that several members name is one file. What is
+    nested deeper than the feed can nest is not looked at.
     """
-    outputs = tuple(_outputs(output, depth=0))
+    outputs = tuple(_outputs(_Reading().places(output)))
     if outputs:
         return Extraction(outputs, recognised=True)
     kept = Output(
@@ -98,155 +86,167 @@ def kind(output: Output, sniffed: Media | None) -> Kind:
     return sniffed.kind
 
 
-def _outputs(value: Any, *, depth: int) -> Iterator[Output]:
-    base = 0
-    found = False
-    for kind, length, entries in _members(value):
-        for entry in entries:
-            found = True
-            yield Output(
-                base + entry.position,
-                kind,
-                entry.source,
-                mime_type=entry.mime_type,
-                file_name=entry.file_name,
-                label=entry.label or _LABELS.get(kind),
-                companion=kind == "text" and entry.position == 1,
-            )
-        base += length
-    if not found and depth < 3 and isinstance(value, Mapping):
-        for wrapper in _WRAPPERS:
-            inner = tuple(_outputs(value.get(wrapper), depth=depth + 1))
-            if inner:
-                yield from inner
-                return
-
-
-def _members(value: Any) -> Iterator[tuple[Kind, int, list[_Entry]]]:
-    """Yield (kind, number of places, entries) of each member that has any."""
-    if not isinstance(value, Mapping):
-        entries = list(_entries(value, named=True))
-        if entries:
-            yield "download", _places(value), entries
-        return
-    if _is_entry(value):
-        entry = _entry(value, 0)
-        if entry:
-            yield "download", 1, [entry]
-        return
-    for rank, name, kind in sorted(_ranked(value), key=lambda ranked: ranked[0]):
-        member = value[name]
-        if kind == "text":
-            yield kind, 2, _transcript(value, member)
+def _outputs(entries: Sequence[Entry | None]) -> Iterator[Output]:
+    # Where several members hold files, their names tell the files apart.
+    named = len({entry.place.member for entry in entries if entry}) > 1
+    for index, entry in enumerate(entries):
+        if entry is None:
             continue
-        named = rank < len(_MEMBERS)
-        entries = list(_entries(member, named=named))
-        if entries:
-            yield kind, _places(member), entries
+        name = entry.place.member if named else None
+        yield Output(
+            index,
+            entry.kind,
+            entry.source,
+            mime_type=entry.mime_type,
+            file_name=entry.file_name,
+            label=entry.place.label or name or _LABELS.get(entry.kind),
+            companion=entry.companion,
+        )
 
 
-def _ranked(value: Mapping[str, Any]) -> Iterator[tuple[int, str, Kind]]:
-    for name, member in value.items():
-        for rank, (pattern, kind) in enumerate(_MEMBERS):
-            if pattern.fullmatch(name):
-                if kind != "text" or isinstance(member, str):
-                    yield rank, name, kind
-                break
+class _Reading:
+    """One look through an output, member by member."""
+
+    def __init__(self) -> None:
+        self._places: list[Entry | None] = []
+        self._below: list[Entry] = []
+        self._known: set[str] = set()
+
+    def places(self, output: Any) -> list[Entry | None]:
+        """Return the entry of each place, or None where there is nothing."""
+        if isinstance(output, dict):
+            self._object(output, output, 0)
         else:
-            yield len(_MEMBERS), name, "download"
+            self._take(output, Place("download"), 0)
+        below, self._below = self._below, []
+        for entry in below:
+            self._add([[entry]])
+        return self._places
+
+    def _object(self, value: dict[str, Any], whole: Any, depth: int) -> None:
+        """Take an object's members; it may be a transcript where a `whole` is given."""
+        for name in _ABOVE:
+            self._member(name, value.get(name), None, depth)
+        text = None if whole is None else _transcript(value)
+        # Beside a picture, an empty text is no transcript.
+        if text is not None and (text or not self._places):
+            self._places += _spoken(text, whole)
+        for name in _BELOW:
+            self._member(name, value.get(name), None, depth)
+        self._add([own(value, Place("download"))])
+        read = SOURCES if text is None else (*SOURCES, "text")
+        for name, member in value.items():
+            known = isinstance(member, str) and name in read
+            if not (known or name in _ABOVE + _BELOW or is_aside(name, member)):
+                self._member(name, member, whole, depth)
+
+    def _member(self, name: str, member: Any, whole: Any, depth: int) -> None:
+        place = Place().within(name, member)
+        if place.kind or not isinstance(member, dict) or has_source(member):
+            if name in _ABOVE + _BELOW:
+                place = replace(place, member=None)
+            self._take(member, place, depth)
+        elif depth < MAX_DEPTH:
+            self._object(member, whole if name in WRAPPERS else None, depth + 1)
+
+    def _take(self, member: Any, place: Place, depth: int) -> None:
+        self._add([dig(item, at, depth + 1) for at, item in parts(member, place)])
+
+    def _add(self, items: list[list[Entry]]) -> None:
+        """Add a place for each item of a member, unless none of them holds anything.
+
+        What is known from another member leaves its place empty, so that indices do
+        not depend on which URLs are the same.
+        """
+        firsts = [item[0] if item else None for item in items]
+        if any(items):
+            self._places += [
+                None if self._is_known(entry) else entry for entry in firsts
+            ]
+        self._below += [entry for item in items for entry in item[1:]]
+        self._known |= {
+            e.source.url for e in firsts if e and isinstance(e.source, Remote)
+        }
+
+    def _is_known(self, entry: Entry | None) -> bool:
+        source = entry.source if entry else None
+        return isinstance(source, Remote) and source.url in self._known
 
 
-def _places(member: Any) -> int:
-    if isinstance(member, str) or (isinstance(member, Mapping) and _is_entry(member)):
-        return 1
-    return len(member)
+def _transcript(value: dict[str, Any]) -> str | None:
+    """Return what is said in an object, joined where it comes in pieces."""
+    text = value.get("text")
+    if isinstance(text, str):
+        return text
+    for name in _SPOKEN:
+        pieces = value.get(name)
+        if isinstance(pieces, list):
+            said = [_said(piece) for piece in pieces]
+            if any(said):
+                # Some services write the spaces between words down, others do not.
+                spaced = any(piece != piece.strip() for piece in said)
+                return ("" if spaced else " ").join(filter(None, said)).strip()
+    return None
 
 
-def _entries(member: Any, *, named: bool) -> Iterator[_Entry]:
-    """Yield the entries of one member.
-
-    A string and what stands in a list or map of them are taken only where the
-    member's name says that it holds media; elsewhere they may be anything.
-    """
-    for position, label, part in _parts(member, named=named):
-        if named or isinstance(part, Mapping):
-            entry = _entry(part, position, label=label)
-            if entry is not None:
-                yield entry
+def _said(piece: Any) -> str:
+    if not isinstance(piece, dict):
+        return ""
+    text = piece.get("text", piece.get("word"))
+    return text if isinstance(text, str) else ""
 
 
-def _parts(member: Any, *, named: bool) -> Iterator[tuple[int, str | None, Any]]:
-    if isinstance(member, str) or (isinstance(member, Mapping) and _is_entry(member)):
-        yield 0, None, member
-    elif isinstance(member, Sequence):
-        yield from ((position, None, part) for position, part in enumerate(member))
-    elif isinstance(member, Mapping) and named:
-        for position, (label, part) in enumerate(member.items()):
-            yield position, label, part
-
-
-def _is_entry(value: Mapping[str, Any]) -> bool:
-    return bool(value.get("url") or value.get("b64_json") or value.get("base64"))
-
-
-def _entry(part: Any, position: int, *, label: str | None = None) -> _Entry | None:
-    if isinstance(part, str):
-        if not _looks_like_source(part):
-            return None
-        source, declared = _source(part)
-        return _Entry(position, source, declared, label=label)
-    if not isinstance(part, Mapping) or not _is_entry(part):
-        return None
-    mime = _text(part.get("mimeType")) or _text(part.get("content_type"))
-    name = _text(part.get("file_name")) or _text(part.get("fileName"))
-    url = part.get("url")
-    if not url:
-        inline = part.get("b64_json") or part.get("base64")
-        return _Entry(position, _decoded(inline), mime, name, label)
-    if not isinstance(url, str):
-        return _Entry(position, Refused("its URL is no text"), mime, name, label)
-    source, declared = _source(url)
-    return _Entry(position, source, mime or declared, name, label)
-
-
-def _looks_like_source(text: str) -> bool:
-    start = text[:8].lower()
-    return text in _PLACEHOLDERS or start.startswith(("http://", "https://", "data:"))
-
-
-def _source(url: str) -> tuple[Remote | Inline | Refused, str | None]:
-    if url in _PLACEHOLDERS:
-        return Refused(_PLACEHOLDERS[url]), None
-    if url[:5].lower() != "data:":
-        return Remote(url), None
-    head, comma, body = url[5:].partition(",")
-    if not comma:
-        return Refused("its data: URL has no data"), None
-    mime = head.partition(";")[0] or None
-    if head.lower().endswith(";base64"):
-        return _decoded(unquote_to_bytes(body).decode("latin-1")), mime
-    return Inline(unquote_to_bytes(body)), mime
-
-
-def _decoded(text: Any) -> Inline | Refused:
-    if text in _PLACEHOLDERS:
-        return Refused(_PLACEHOLDERS[text])
-    try:
-        return Inline(base64.b64decode(re.sub(r"\s+", "", text), validate=True))
-    except (TypeError, ValueError, binascii.Error):
-        return Refused("its inline data is no base64")
-
-
-def _transcript(output: Mapping[str, Any], text: str) -> list[_Entry]:
+def _spoken(text: str, whole: Any) -> list[Entry]:
+    place = Place("text")
     return [
-        _Entry(0, Inline(text.encode("utf-8", "replace")), "text/plain"),
-        _Entry(1, Inline(_json(output)), "application/json"),
+        Entry(place, Inline(_utf8(text)), "text/plain"),
+        Entry(place, Inline(_json(whole)), "application/json", companion=True),
     ]
 
 
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which JSON can spell and a file cannot.
+        halves = text.encode("utf-16-le", "surrogatepass")
+        return halves.decode("utf-16-le", "replace").encode()
+
+
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8", "replace")
+    plain = _plain(value, MAX_DEPTH)
+    indent = 2 if _depth(plain) <= _INDENTED else None
+    text = json.dumps(plain, ensure_ascii=False, indent=indent)
+    # It spells half a surrogate pair as JSON does.
+    return text.encode(errors="backslashreplace")
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _plain(value: Any, levels: int) -> Any:
+    """Return what JSON can say of a value, from the feed or the gateway, alike."""
+    match value:
+        case dict() | list() if levels < 0:
+            return "[nested too deeply]"
+        case dict():
+            return {name: _plain(member, levels - 1) for name, member in value.items()}
+        case list():
+            return [_plain(item, levels - 1) for item in value]
+        case Int64():
+            return value.value
+        case bytes():
+            return base64.b64encode(value).decode()
+        case float() if not math.isfinite(value):
+            return str(value)
+        case float() if value.is_integer() and abs(value) < EXACT:
+            return int(value)
+        case _:
+            return value
+
+
+def _depth(value: Any) -> int:
+    match value:
+        case dict():
+            return 1 + max(map(_depth, value.values()), default=0)
+        case list():
+            return 1 + max(map(_depth, value), default=0)
+        case _:
+            return 0

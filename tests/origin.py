@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -16,12 +17,14 @@ class Origin:
         port: where it listens on 127.0.0.1.
         requests: the request heads, in order.
         at_once: how many requests were open together at most.
+        sent: bytes of bodies that `ranged` has sent.
     """
 
     def __init__(self) -> None:
         self.port = 0
         self.requests: list[str] = []
         self.at_once = 0
+        self.sent = 0
         self._open = 0
         self._paths: dict[str, Respond] = {}
 
@@ -47,6 +50,36 @@ class Origin:
 
         return self.respond(path, respond)
 
+    def ranged(
+        self, path: str, body: bytes, *headers: str, cuts: tuple[int, ...] = ()
+    ) -> str:
+        """Serve `body`, and parts of it; return the URL.
+
+        Args:
+            path: of the URL.
+            body: the whole.
+            headers: of every answer.
+            cuts: after so many bytes the first answers end, one after the other.
+        """
+        left = list(cuts)
+
+        async def respond(writer: asyncio.StreamWriter) -> None:
+            asked = re.search(r"(?i)\nrange: bytes=(\d+)-\r", self.requests[-1])
+            start = int(asked[1]) if asked else 0
+            lines = [f"Content-Length: {len(body) - start}", *headers]
+            status = "200 OK"
+            if start:
+                status = "206 Partial Content"
+                rest = f"{start}-{len(body) - 1}/{len(body)}"
+                lines.append(f"Content-Range: bytes {rest}")
+            head = "\r\n".join((f"HTTP/1.1 {status}", *lines, "", ""))
+            writer.write(head.encode())
+            sent = body[start:][: left.pop(0) if left else None]
+            writer.write(sent)
+            self.sent += len(sent)
+
+        return self.respond(path, respond)
+
     def respond(self, path: str, respond: Respond) -> str:
         """Let a function answer; return the URL."""
         self._paths[path] = respond
@@ -55,17 +88,19 @@ class Origin:
     async def handle(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._open += 1
-        self.at_once = max(self.at_once, self._open)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             self.requests.append(head)
-            await self._paths[head.split(" ")[1]](writer)
+            self._open += 1
+            self.at_once = max(self.at_once, self._open)
+            try:
+                await self._paths[head.split(" ")[1]](writer)
+            finally:
+                self._open -= 1  # from here on the client may be done
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._open -= 1
             writer.close()
 
 

@@ -35,6 +35,8 @@ def test_without_anything_the_defaults_hold(home: Path) -> None:
         "fresh_window": 600,
         "max_concurrent_downloads": 8,
         "max_per_host": 6,
+        "max_bandwidth": 0,
+        "transport": "direct",
         "idle_timeout": 30,
         "min_free_space": 512 * 2**20,
         "notifications": True,

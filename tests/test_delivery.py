@@ -1,17 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
+import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from materializer import config
 from materializer.delivery import Delivery
-from materializer.errors import DiskTrouble, OutputDamaged, OutputRefused
-from materializer.fetch import Fetcher, Guard
+from materializer.errors import (
+    DiskTrouble,
+    FetchUnavailable,
+    OutputDamaged,
+    OutputRefused,
+)
+from materializer.fetch import Fetcher, Guard, Rules
 from materializer.model import Inline, Job, Output, Refused, Remote
 from materializer.place import Places
 from origin import Origin
@@ -28,10 +36,7 @@ class Room:
         self.paths.partial.mkdir(parents=True)
         self.events: list[dict[str, Any]] = []
         self.fetcher = Fetcher(
-            Guard([("127.0.0.1", source.port)]),
-            per_host=6,
-            idle_timeout=5,
-            user_agent="t",
+            Guard([("127.0.0.1", source.port)]), Rules(idle_timeout=5), user_agent="t"
         )
 
     def emit(self, _topic: str, _type: str, data: dict[str, Any]) -> None:
@@ -115,29 +120,102 @@ async def test_nothing_is_fetched_into_the_last_free_space(
     assert source.requests == []
 
 
-async def test_progress_is_told_at_most_four_times_a_second(
-    room: Room, source: Origin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter(n / 10 for n in range(1000))
-    monkeypatch.setattr(
-        "materializer.delivery.time", SimpleNamespace(monotonic=lambda: next(clock))
-    )
-    size = 4 * 2**20
+async def test_progress_is_told_to_whoever_listens(room: Room, source: Origin) -> None:
+    size = 64 * 1024
 
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode())
-        writer.write(bytes(size))
+        for _ in range(8):
+            writer.write(bytes(size // 8))
+            await writer.drain()
+            await asyncio.sleep(0.1)
 
     url = source.respond("/a", drip)
     await room.delivery().deliver(JOB, Output(1, "video", Remote(url)), "j", room.emit)
-    assert room.events
     told = [event["receivedBytes"] for event in room.events]
+    assert 1 <= len(told) <= 4
     assert told == sorted(set(told))
-    # A tenth of a second a look: every third of the sixteen may speak.
-    assert len(told) == 5
     assert room.events[0] == {
         "jobId": "j",
         "index": 1,
         "receivedBytes": told[0],
         "totalBytes": size,
     }
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "PNG")
+    return file.getvalue()
+
+
+async def test_a_picture_that_ends_too_soon_is_not_the_file(
+    room: Room, source: Origin
+) -> None:
+    whole = picture()
+    cut = Output(0, "image", Remote(source.raw("/a", "200 OK", body=whole[:-20])))
+    with pytest.raises(OutputDamaged, match="cut short: the PNG ends before"):
+        await room.delivery().deliver(JOB, cut, "j", room.emit)
+    assert [path.name for path in room.paths.outputs.iterdir()] == [".partial"]
+    source.raw("/a", "200 OK", body=whole)
+    placed = await room.delivery().deliver(JOB, cut, "j", room.emit)
+    assert Path(placed.path).read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["j_0.png", "j.png"])
+async def test_a_file_that_is_there_is_taken_over(
+    room: Room, source: Origin, name: str
+) -> None:
+    there = room.paths.outputs / name
+    there.write_bytes(picture())
+    wanted = Output(0, "image", Remote(source.ranged("/a", there.read_bytes())))
+    placed = await room.delivery().deliver(JOB, wanted, "j", room.emit)
+    assert placed.path == str(room.paths.outputs / "j_0.png")
+    assert Path(placed.path).samefile(there)
+    assert placed.sha256 == hashlib.sha256(there.read_bytes()).hexdigest()
+
+
+async def test_what_an_earlier_attempt_left_is_gone_on_with(
+    room: Room, source: Origin
+) -> None:
+    film = bytes(range(251)) * 2**14
+    url = source.ranged("/film", film, 'ETag: "1"', cuts=(3 * 2**20,))
+    wanted = Output(0, "video", Remote(url))
+    with pytest.raises(FetchUnavailable):
+        await room.delivery().deliver(JOB, wanted, "j", room.emit)
+    placed = await room.delivery().deliver(JOB, wanted, "j", room.emit)
+    assert Path(placed.path).read_bytes() == film
+    assert source.sent == len(film)
+    assert list(room.paths.partial.iterdir()) == []
+
+
+async def test_how_long_a_sound_is_goes_with_it(room: Room, source: Origin) -> None:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(2 * 12000))
+    wanted = Output(0, "audio", Remote(source.serve("/a", file.getvalue())))
+    placed = await room.delivery().deliver(JOB, wanted, "j", room.emit)
+    assert (placed.duration_ms, placed.mime_type) == (1500, "audio/wav")
+
+
+async def test_a_film_lets_a_picture_pass(room: Room, source: Origin) -> None:
+    released = asyncio.Event()
+
+    async def film(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nx")
+        await writer.drain()
+        await released.wait()
+        writer.write(b"y")
+
+    films = [
+        Output(n, "video", Remote(source.respond(f"/{n}", film))) for n in range(8)
+    ]
+    delivery = room.delivery()
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(10):
+        tasks.create_task(delivery.deliver_each(JOB, films, "f", room.emit))
+        image = Output(0, "image", Remote(source.serve("/i", picture())))
+        await delivery.deliver(JOB, image, "j", room.emit)
+        released.set()

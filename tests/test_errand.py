@@ -143,7 +143,7 @@ async def test_an_output_that_is_refused_is_final_and_says_why(
     settings = configured(tmp_path, "a.test")
     record = await errand.save(settings, ME, image(source.serve("/a", PNG)))
     assert record.state == "failed"
-    assert "inside this network" in (record.error or "")
+    assert "not on the public internet" in (record.error or "")
     assert source.requests == []
 
 

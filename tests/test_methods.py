@@ -14,7 +14,7 @@ from materializer import __version__, config
 from materializer.announce import Announcer
 from materializer.credentials import Credentials
 from materializer.feed import FeedStatus
-from materializer.fetch import Fetcher, Guard
+from materializer.fetch import Fetcher, Guard, Rules
 from materializer.gallery import Gallery, ledger, outbox
 from materializer.ipc.client import Client
 from materializer.ipc.connection import MAX_LIVE_BYTES
@@ -59,7 +59,7 @@ class Desk:
         self.outputs = paths.outputs
         self.presence = Presence(account=ME, last_owner=ME.owner)
         self.gallery = Gallery.open(paths.gallery_db, paths.outputs)
-        self.fetcher = Fetcher(Guard(), per_host=1, idle_timeout=5, user_agent="t")
+        self.fetcher = Fetcher(Guard(), Rules(), user_agent="t")
         self.events = Events()
         self.credentials = Credentials(value=jwt("me"))
         self.announcer = Announcer(self.gallery, lambda: self.presence.shown_owner)

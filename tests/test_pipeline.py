@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from materializer import config, outputs
-from materializer.fetch import Fetcher, Guard
+from materializer.fetch import Fetcher, Guard, Rules
 from materializer.gallery import Gallery, items, ledger, outbox
 from materializer.model import Account, Job, JobError, JobRecord, Snapshot
 from materializer.pipeline import Pipeline
@@ -37,7 +37,7 @@ class House:
         self.announced = 0
         self.failed = 0
         self.gallery = Gallery.open(paths.gallery_db, paths.outputs)
-        self.fetcher = Fetcher(guard, per_host=6, idle_timeout=5, user_agent="t")
+        self.fetcher = Fetcher(guard, Rules(idle_timeout=5), user_agent="t")
         self.happened = asyncio.Event()
         self.pipeline = Pipeline(
             self.gallery,
@@ -209,7 +209,7 @@ async def test_a_refused_output_is_final_and_the_rest_is_shown(
         await home.settle(job({"images": [good, "http://127.0.0.1:1/secret"]}))
         record = await home.record()
         assert (record.state, record.told, home.failed) == ("failed", "due", 1)
-        assert "inside this network" in (record.error or "")
+        assert "not on the public internet" in (record.error or "")
         assert "secret" not in (record.error or "")
         ((_, asset),) = await home.updates()
         assert asset["filePaths"] == [str(home.outputs / "j_0.png")]

@@ -68,6 +68,16 @@ def keys(command: F) -> F:
                 help="The largest output of each kind, as image=20MiB,video=1GiB.",
             ),
             click.option(
+                "--max-bandwidth",
+                metavar="SIZE",
+                help="Bytes a second for all downloads, as 2MB; 0 is no limit [0].",
+            ),
+            click.option(
+                "--transport",
+                metavar="NAME",
+                help="What does the HTTP of downloads: direct or httpx [direct].",
+            ),
+            click.option(
                 "--idle-timeout",
                 metavar="TIME",
                 help="A source that is silent for so long is given up for now [30s].",

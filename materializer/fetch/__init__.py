@@ -1,10 +1,10 @@
 """One output -> a complete, verified part file.
 
-`guard` decides what may be asked, `download` does the asking. `httpx` is imported
-lazily, in `download` alone.
+`guard` decides what may be asked, `download` does the asking. `httpx` and `h11` are
+loaded with the first download.
 """
 
-from materializer.fetch.download import Fetched, Fetcher, write
+from materializer.fetch.download import Fetched, Fetcher, Order, Read, Rules, write
 from materializer.fetch.guard import Guard
 
-__all__ = ["Fetched", "Fetcher", "Guard", "write"]
+__all__ = ["Fetched", "Fetcher", "Guard", "Order", "Read", "Rules", "write"]

@@ -1,18 +1,19 @@
-"""The download: a stream into a part file, hashed on the way, checked at the end."""
+"""One download: asked for, followed, gone on with after a cut, verified at the end.
+
+Everything that waits runs in a worker thread; the event loop only waits for that.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import os
-import ssl
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -25,29 +26,41 @@ from materializer.errors import (
     OutputDamaged,
     OutputRefused,
 )
-from materializer.fetch.guard import Guard
+from materializer.fetch import headers
+from materializer.fetch.bandwidth import Bandwidth
+from materializer.fetch.cut import Cut
+from materializer.fetch.guard import Guard, Route
+from materializer.fetch.headers import Body
+from materializer.fetch.lanes import Lanes
+from materializer.fetch.partial import Opener, Partial, private
+from materializer.fetch.proxies import Proxy, proxy_for
 from materializer.sniff import HEAD
 
 if TYPE_CHECKING:
-    import httpx
+    from materializer.fetch.body import Progress
+    from materializer.fetch.network import Answer, Network
 
-_CHUNK = 256 * 1024  # below this the thread hop of each write costs more than it does
+_PROXY_SECONDS = 10.0
 _REDIRECTS = 5
+_MOVED = {301, 302, 303, 307, 308}
 _GONE = {401, 403, 404, 410}
 _LATER = {408, 425, 429}
 
-Progress = Callable[[int, int | None], None]
+
+Read = Callable[[int, int], bytes]
+"""Gives so many bytes of a file, from an offset on: offset, count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Whole and verified bytes, not yet fsynced.
+    """Whole and verified bytes.
 
     Attributes:
         path: the part file, or the final file that was adopted.
         size: in bytes.
         head: the first bytes, for sniffing.
         adopted: whether the file was there already and is what the source has now.
+        synced: whether the bytes survive a crash of the computer.
     """
 
     path: Path
@@ -56,229 +69,284 @@ class Fetched:
     head: bytes = field(repr=False)
     content_type: str | None = None
     adopted: bool = False
+    synced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a Fetcher works.
+
+    Attributes:
+        at_once: downloads at once; large ones are half of them at most.
+        per_host: of them, from one host.
+        idle_timeout: seconds without a byte after which a source counts as dead.
+        bandwidth: bytes a second for all together; 0 is no limit.
+        plain: whether httpx' own transport is used.
+    """
+
+    at_once: int = 8
+    per_host: int = 6
+    idle_timeout: float = 30.0
+    bandwidth: int = 0
+    plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be fetched.
+
+    Attributes:
+        part: the part file; what an earlier attempt left there is gone on with.
+        limit: bytes that it may have at most.
+        large: whether it may be so large that others should pass it.
+        present: a whole file that may be this output already.
+        opener: opens all files, as `os.open` does.
+        reserve: called with the bytes still to come, before anything is asked for with
+            0; raises DiskTrouble when there is no room.
+        check: called with the first bytes, the size and a function that reads `count`
+            bytes from an offset; raises OutputDamaged for what is not to be kept.
+        progress: called from the event loop, at most 4 times a second.
+
+    All but `progress` are called in a worker thread.
+    """
+
+    url: str = field(repr=False)
+    part: Path
+    limit: int
+    large: bool = False
+    present: Path | None = None
+    opener: Opener = private
+    reserve: Callable[[int], None] = lambda _: None
+    check: Callable[[bytes, int, Read], None] = lambda _head, _size, _read: None
+    progress: Progress = lambda _received, _total: None
+
+
+class _Mixed(Exception):
+    """What there is belongs to another body than what the source has now."""
 
 
 class Fetcher:
-    """Fetches outputs, a few at a time from each host. Close it when done.
+    """Fetches outputs, a few at a time. Close it when done.
 
     Args:
         guard: what may be asked.
-        per_host: how many requests one host gets at once.
-        idle_timeout: seconds without a byte after which a source counts as dead.
+        rules: limits.
         user_agent: how we name ourselves.
     """
 
-    def __init__(
-        self, guard: Guard, *, per_host: int, idle_timeout: float, user_agent: str
-    ) -> None:
+    def __init__(self, guard: Guard, rules: Rules, *, user_agent: str) -> None:
         self._guard = guard
-        self._idle_timeout = idle_timeout
+        self._rules = rules
         self._user_agent = user_agent
-        self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(per_host)
-        )
-        self._client: httpx.AsyncClient | None = None
+        self._lanes = Lanes(rules.at_once, rules.per_host)
+        self._bandwidth = Bandwidth(rules.bandwidth)
+        self._workers = ThreadPoolExecutor(rules.at_once, "fetch")
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        self._workers.shutdown(wait=False)
+        if "_network" in self.__dict__:
+            await asyncio.to_thread(self._network.close)
 
-    async def download(
-        self,
-        url: str,
-        part: Path,
-        *,
-        limit: int,
-        present: Path | None = None,
-        progress: Progress = lambda _received, _total: None,
-    ) -> Fetched:
-        """Fetch `url` into `part`, or adopt `present` when the source says it is that.
+    async def download(self, order: Order) -> Fetched:
+        """Fetch an output, or adopt what is present when the source says it is that.
 
         Raises:
-            OutputRefused: the URL, a redirect or the size (over `limit` bytes) is not
-                allowed.
+            OutputRefused: the URL, a redirect or the size is not allowed.
             LinkGone: the link is no longer good.
             FetchUnavailable: the source may answer later.
             OutputDamaged: what came is not what was announced.
             OSError: the disk could not take it.
         """
-        async with self._hosts[urlsplit(url).netloc], self._get(url) as response:
-            total = _length(response)
-            if total is not None and total > limit:
-                raise OutputRefused(_too_large(limit))
-            if present is not None and total is not None:
-                adopted = await asyncio.to_thread(_adopt, present, total, response)
-                if adopted is not None:
-                    return adopted
-            return await self._store(response, part, total, limit, progress)
+        host = _host(order.url)
+        async with self._lanes.turn(host, large=order.large):
+            return await self._in_thread(order)
 
-    @asynccontextmanager
-    async def _get(self, url: str) -> AsyncIterator[httpx.Response]:
-        """Open a stream, following redirects one vetted hop at a time."""
-        previous = None
-        for _ in range(_REDIRECTS + 1):
-            await self._guard.vet(url, previous=previous)
-            response = await self._send(url)
-            try:
-                if not response.has_redirect_location:
-                    _check(response)
-                    yield response
-                    return
-            finally:
-                await response.aclose()
-            previous, url = url, urljoin(url, response.headers["location"])
-        raise OutputRefused(f"its source redirects more than {_REDIRECTS} times")
+    async def _in_thread(self, order: Order) -> Fetched:
+        cut = Cut()
+        loop = asyncio.get_running_loop()
 
-    async def _send(self, url: str) -> httpx.Response:
-        import httpx
+        def progress(received: int, total: int | None) -> None:
+            loop.call_soon_threadsafe(order.progress, received, total)
 
-        client = self._client
-        if client is None:
-            client = self._client = _client(self._idle_timeout, self._user_agent)
+        work = loop.run_in_executor(self._workers, self._fetch, order, progress, cut)
         try:
-            return await client.send(client.build_request("GET", url), stream=True)
-        except httpx.InvalidURL as error:
-            raise OutputRefused("its URL cannot be read") from error
-        except httpx.HTTPError as error:
-            raise _unavailable(error, url) from error
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            cut.make()
+            # Whoever tries again must not find this one still writing.
+            await asyncio.wait([work])
+            work.exception()
+            raise
 
-    async def _store(
-        self,
-        response: httpx.Response,
-        part: Path,
-        total: int | None,
-        limit: int,
-        progress: Progress,
-    ) -> Fetched:
-        digest = hashlib.sha256()
-        head = bytearray()
-        received = 0
-        async with aiofiles.open(part, "xb", opener=_afresh) as file:
-            async for chunk in _chunks(response):
-                received += len(chunk)
-                if received > limit:
-                    raise OutputRefused(_too_large(limit))
-                head += chunk[: max(0, HEAD - len(head))]
-                digest.update(chunk)
-                await file.write(chunk)
-                progress(received, total)
-        announced = _announced_digest(response)
-        if announced is not None and announced != digest.digest():
-            raise OutputDamaged("its content has another digest than was announced")
-        if received == 0:
-            raise OutputDamaged("its source sent nothing")
-        return Fetched(
-            part,
-            received,
-            digest.hexdigest(),
-            bytes(head),
-            response.headers.get("content-type"),
+    @cached_property
+    def _network(self) -> Network:
+        from materializer.fetch.network import Network
+
+        rules = self._rules
+        return Network(
+            user_agent=self._user_agent,
+            idle_timeout=rules.idle_timeout,
+            plain=rules.plain,
         )
 
+    def _fetch(self, order: Order, progress: Progress, cut: Cut) -> Fetched:
+        with Partial(order.part, order.url, order.opener) as part:
+            try:
+                try:
+                    return self._attempt(order, part, progress, cut)
+                except _Mixed:
+                    part.restart()
+                    return self._attempt(order, part, progress, cut)
+            except OutputDamaged:
+                part.restart()
+                raise
 
-async def write(data: bytes, part: Path) -> Fetched:
+    def _attempt(
+        self, order: Order, part: Partial, progress: Progress, cut: Cut
+    ) -> Fetched:
+        # Loads httpx, which the daemon does without until then, and not on its loop.
+        from materializer.fetch import body
+
+        order.reserve(0)  # nothing is asked for where nothing fits
+        with self._ask(order.url, _range(part), cut) as answer:
+            announced = _announced(answer, part)
+            total = announced.total
+            if total is not None and total > order.limit:
+                raise body.too_large(order.limit)
+            kind = answer.headers.get("content-type")
+            if order.present is not None and total is not None:
+                adopted = _adopt(order, order.present, announced, kind)
+                if adopted is not None:
+                    return adopted
+            order.reserve((total or 0) - part.size)
+            resumed = part.size > 0
+            part.begin(announced)
+            limits = body.Limits(order.limit, self._rules.idle_timeout)
+            sha256 = body.copy(answer, part, limits, self._bandwidth, progress, cut)
+        if announced.sha256 not in (None, sha256):
+            if resumed:
+                raise _Mixed
+            raise OutputDamaged("its content has another digest than was announced")
+        if part.size == 0:
+            raise OutputDamaged("its source sent nothing")
+        head = part.read(0, HEAD)
+        order.check(head, part.size, part.read)
+        part.finish()
+        return Fetched(order.part, part.size, sha256, head, kind)
+
+    @contextmanager
+    def _ask(self, url: str, extra: dict[str, str], cut: Cut) -> Iterator[Answer]:
+        """Ask, following redirects one vetted hop at a time."""
+        previous = None
+        for _ in range(_REDIRECTS + 1):
+            route = self._guard.vet(url, previous=previous)
+            period = int(time.monotonic() / _PROXY_SECONDS)
+            proxy = _proxy(route.scheme, route.host, route.port, period)
+            with self._network.get(route, proxy, extra, cut) as answer:
+                location = answer.headers.get("location")
+                if answer.status not in _MOVED or location is None:
+                    _check(answer, route)
+                    yield answer
+                    return
+            previous, url = url, urljoin(url, location)
+        raise OutputRefused(f"its source redirects more than {_REDIRECTS} times")
+
+
+async def write(data: bytes, part: Path, opener: Opener = private) -> Fetched:
     """Gather bytes that came with the job itself into `part`.
 
     Raises:
         OSError: the disk could not take them.
     """
-    async with aiofiles.open(part, "xb", opener=_afresh) as file:
+    async with aiofiles.open(part, "wb", opener=opener) as file:
         await file.write(data)
-    return Fetched(part, len(data), hashlib.sha256(data).hexdigest(), data[:HEAD])
+    digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+    return Fetched(part, len(data), digest, data[:HEAD], synced=False)
 
 
-def _client(idle_timeout: float, user_agent: str) -> httpx.AsyncClient:
-    import httpx
-    import truststore
-
-    return httpx.AsyncClient(
-        headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
-        verify=truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        timeout=httpx.Timeout(idle_timeout, connect=min(idle_timeout, 15.0)),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
-        # A proxy would make the connection for us and so bypass the guard.
-        trust_env=False,
-    )
+@lru_cache(maxsize=64)
+def _proxy(scheme: str, host: str, port: int, _period: int) -> Proxy | None:
+    """Return the proxy to use, which is looked for once in a while."""
+    return proxy_for(scheme, host, port)
 
 
-def _check(response: httpx.Response) -> None:
-    status = response.status_code
-    if status == 200:
-        if response.headers.get("content-encoding", "identity") != "identity":
+def _range(part: Partial) -> dict[str, str]:
+    if not part.size:
+        return {}
+    asked = {"Range": f"bytes={part.size}-"}
+    if part.body.validator:
+        asked["If-Range"] = part.body.validator
+    return asked
+
+
+def _announced(answer: Answer, part: Partial) -> Body:
+    """Return what the whole is announced to be; what there is, is a part of that."""
+    told = answer.headers
+    if answer.status == 200:
+        if part.size:
+            part.restart()
+        return headers.announced(told, total=headers.length(told))
+    there = part.body
+    found = headers.content_range(told)
+    if not part.size:
+        raise OutputDamaged("its source answers a request for all of it with a part")
+    if answer.status != 206 or found != (part.size, there.total):
+        raise _Mixed
+    now = headers.announced(told, total=there.total)
+    for before, after in (
+        (there.sha256, now.sha256),
+        (there.etag, now.etag),
+        (there.modified, now.modified),
+    ):
+        if before and after and before != after:
+            raise _Mixed
+    return there
+
+
+def _check(answer: Answer, route: Route) -> None:
+    status = answer.status
+    if status in {200, 206, 416}:
+        if answer.headers.get("content-encoding", "identity") != "identity":
             raise OutputDamaged("its source sent an encoding that was not asked for")
         return
-    host = response.url.host
+    host = route.host
     if status in _GONE:
         raise LinkGone(f"the link to {host} is no longer good (HTTP {status})")
     if status in _LATER or status >= 500:
         raise FetchUnavailable(
             f"{host} cannot serve it now (HTTP {status})",
-            retry_after=_retry_after(response),
+            retry_after=headers.retry_after(answer.headers),
         )
     raise OutputDamaged(f"{host} answered HTTP {status} instead of the file")
 
 
-async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    import httpx
-
-    try:
-        async for chunk in response.aiter_raw(_CHUNK):
-            yield chunk
-    except httpx.HTTPError as error:
-        raise _unavailable(error, str(response.url)) from error
-
-
-def _adopt(present: Path, total: int, response: httpx.Response) -> Fetched | None:
-    with present.open("rb") as file:
-        if os.fstat(file.fileno()).st_size != total:
+def _adopt(
+    order: Order, present: Path, announced: Body, content_type: str | None
+) -> Fetched | None:
+    """Return what is present if it is whole, and is what the source has now."""
+    size = announced.total
+    with open(present, "rb", opener=order.opener) as file:
+        if os.fstat(file.fileno()).st_size != size:
             return None
-        head = file.read(HEAD)
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256")
-    announced = _announced_digest(response)
-    if announced is not None and announced != digest.digest():
-        return None
-    content_type = response.headers.get("content-type")
-    return Fetched(present, total, digest.hexdigest(), head, content_type, adopted=True)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if announced.sha256 not in (None, digest):
+            return None
+
+        def read(at: int, count: int) -> bytes:
+            file.seek(at)
+            return file.read(count)
+
+        head = read(0, HEAD)
+        try:
+            order.check(head, size, read)
+        except OutputDamaged:
+            return None
+    return Fetched(present, size, digest, head, content_type, adopted=True)
 
 
-def _afresh(path: str, flags: int) -> int:
-    Path(path).unlink(missing_ok=True)
-    return os.open(path, flags, 0o600)
-
-
-def _length(response: httpx.Response) -> int | None:
-    text = response.headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
-def _announced_digest(response: httpx.Response) -> bytes | None:
-    for field_ in response.headers.get("digest", "").split(","):
-        name, _, value = field_.strip().partition("=")
-        if name.lower() == "sha-256":
-            try:
-                return base64.b64decode(value, validate=True)
-            except ValueError:
-                return None
-    return None
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
+def _host(url: str) -> str:
     try:
-        when = parsedate_to_datetime(text)
+        return urlsplit(url).netloc.lower()
     except ValueError:
-        return None
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
-
-
-def _unavailable(error: httpx.HTTPError, url: str) -> FetchUnavailable:
-    what = type(error).__name__
-    return FetchUnavailable(f"{urlsplit(url).hostname} did not deliver ({what})")
-
-
-def _too_large(limit: int) -> str:
-    return f"it is larger than the {limit} bytes that max_bytes allows"
+        return ""

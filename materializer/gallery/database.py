@@ -1,17 +1,21 @@
 """The database of one state directory: one file, one thread, whole transactions.
 
 Every commit is durable (`synchronous=FULL`): what was announced survives a power cut,
-and its number is never given out again.
+and its number is never given out again. Writes that come together share one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from materializer.errors import GalleryUnusable
 
@@ -19,6 +23,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SCHEMA_VERSION = 1
+
+_ERRNO = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_CORRUPT: errno.EIO,
+    sqlite3.SQLITE_NOTADB: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.ENOENT,
+}
 
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -99,6 +112,7 @@ class Gallery:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gallery")
+        self._queue: deque[_Write] = deque()
 
     @classmethod
     def open(cls, path: Path, outputs: Path) -> Gallery:
@@ -134,16 +148,16 @@ class Gallery:
     ) -> T:
         """Run `do` on the gallery's thread and return what it returns.
 
+        It sees every write that was asked for before.
+
         Raises:
             OSError: the disk did not play along.
         """
         loop = asyncio.get_running_loop()
-        try:
+        with _disk_errors():
             return await loop.run_in_executor(
                 self._thread, lambda: do(self._db, *args, **kwargs)
             )
-        except sqlite3.OperationalError as error:
-            raise OSError(f"the gallery cannot be used: {error}") from error
 
     async def write(
         self,
@@ -151,29 +165,96 @@ class Gallery:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run `do` as one durable transaction: all of it happens, or nothing.
+        """Run `do` as a durable transaction: all of it happens, or nothing.
+
+        Writes are made in the order of their calls. What waits while the disk is at
+        work shares the next commit; one that raises takes nothing else along.
 
         Raises:
             OSError: the disk did not play along.
         """
-
-        def transaction(db: sqlite3.Connection) -> T:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                result = do(db, *args, **kwargs)
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-            return result
-
-        return await self.read(transaction)
+        loop = asyncio.get_running_loop()
+        write = _Write(lambda db: do(db, *args, **kwargs), loop.create_future())
+        self._queue.append(write)
+        if len(self._queue) == 1:  # else who comes for the first takes all
+            self._thread.submit(self._commit_queued)
+        with _disk_errors():
+            result: T = await write.done
+        return result
 
     async def close(self) -> None:
         """Finish what was handed in, then close the database."""
         await self.read(sqlite3.Connection.close)
         self._thread.shutdown()
+
+    def _commit_queued(self) -> None:
+        group = []
+        while self._queue:
+            group.append(self._queue.popleft())
+        if group:
+            _commit(self._db, group)
+            with suppress(RuntimeError):  # a loop that has ended waits for no answer
+                group[0].done.get_loop().call_soon_threadsafe(_answer, group)
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    """A function that waits for its turn; later, what has come of it."""
+
+    do: Callable[[sqlite3.Connection], Any]
+    done: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+def _commit(db: sqlite3.Connection, group: Sequence[_Write]) -> None:
+    """Run all of a group as one transaction, each under a savepoint of its own."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        for write in group:
+            _try(db, write)
+        db.execute("COMMIT")
+    except BaseException as error:  # noqa: BLE001 -- every caller gets it
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        for write in group:
+            write.error = write.error or error
+
+
+def _try(db: sqlite3.Connection, write: _Write) -> None:
+    db.execute("SAVEPOINT one")
+    try:
+        write.result = write.do(db)
+    except BaseException as error:
+        if not db.in_transaction:  # a disk that fails can undo the others as well
+            raise
+        db.execute("ROLLBACK TO one")
+        write.error = error
+    db.execute("RELEASE one")
+
+
+def _answer(group: Sequence[_Write]) -> None:
+    for write in group:
+        if write.done.cancelled():
+            continue
+        if write.error is not None:
+            write.done.set_exception(write.error)
+        else:
+            write.done.set_result(write.result)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        number = _ERRNO.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        say = f"the gallery cannot be used: {error}"
+        if number is not None:
+            raise OSError(number, say) from error
+        if isinstance(error, sqlite3.OperationalError):
+            raise OSError(say) from error
+        raise
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:

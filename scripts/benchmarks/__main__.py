@@ -6,28 +6,79 @@ import argparse
 import asyncio
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from scripts.benchmarks import feed, report
+from scripts.benchmarks import fault_report, faults, feed, fetch, fetch_report, report
 from scripts.benchmarks.clients import BenchmarkFailed
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one benchmark has to say, and what of ours fell short, in words."""
+
+    table: str
+    data: dict[str, Any]
+    shortfall: str | None = None
+
+
+async def _feed(chosen: argparse.Namespace) -> _Outcome:
+    plan = feed.SHORT if chosen.short else feed.LONG
+    result = await feed.measure(plan, _tell)
+    return _Outcome(report.markdown(result), report.data(result))
+
+
+async def _fetch(chosen: argparse.Namespace) -> _Outcome:
+    plan = fetch.SHORT if chosen.short else fetch.LONG
+    parts = [part for part in fetch.PARTS if chosen.part in {None, part.name}]
+    result = await fetch.measure(plan, parts, _tell)
+    return _Outcome(fetch_report.markdown(result), fetch_report.data(result))
+
+
+async def _faults(chosen: argparse.Namespace) -> _Outcome:
+    plan = faults.SHORT if chosen.short else faults.LONG
+    result = await faults.measure(plan, _tell)
+    return _Outcome(
+        fault_report.markdown(result),
+        fault_report.data(result),
+        fault_report.shortfall(result),
+    )
+
+
+_RUN = {"feed": _feed, "fetch": _fetch, "faults": _faults}
+_HELP = {
+    "feed": "our feed beside the official clients",
+    "fetch": "our downloads beside curl, aria2 and httpx",
+    "faults": "what goes wrong, and who notices",
+}
+
+
 def main() -> None:
-    """Run one benchmark; exit 1 when it failed."""
+    """Run one benchmark; exit 1 when it failed, or when ours did."""
     parser = argparse.ArgumentParser(prog="scripts/bench")
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
-    ours = benchmarks.add_parser("feed", help="our feed beside the official clients")
-    ours.add_argument("--short", action="store_true", help="to see that it runs")
-    ours.add_argument("--json", type=Path, metavar="FILE", help="every raw sample")
+    for name, text in _HELP.items():
+        benchmark = benchmarks.add_parser(name, help=text)
+        benchmark.add_argument(
+            "--short", action="store_true", help="to see that it runs"
+        )
+        benchmark.add_argument(
+            "--json", type=Path, metavar="FILE", help="every raw sample"
+        )
+        if name == "fetch":
+            parts = [part.name for part in fetch.PARTS]
+            benchmark.add_argument("--part", choices=parts, help="only this one")
     chosen = parser.parse_args()
-    plan = feed.SHORT if chosen.short else feed.LONG
     try:
-        result = asyncio.run(feed.measure(plan, _tell))
+        outcome = asyncio.run(_RUN[chosen.benchmark](chosen))
     except BenchmarkFailed as error:
         sys.exit(f"bench: {error}")
     if chosen.json:
-        chosen.json.write_text(json.dumps(report.data(result)), "utf-8")
-    sys.stdout.write(f"{report.markdown(result)}\n")
+        chosen.json.write_text(json.dumps(outcome.data), "utf-8")
+    sys.stdout.write(f"{outcome.table}\n")
+    if outcome.shortfall is not None:
+        sys.exit(f"bench: {outcome.shortfall}")
 
 
 def _tell(line: str) -> None:

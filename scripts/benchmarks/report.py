@@ -92,7 +92,7 @@ def _medians(result: Result) -> Iterator[str]:
             cells = []
             for mode, measure, _ in _MEASURES.values():
                 samples = _samples(result, client.name, jobs, mode)
-                cells.append(_figure(median(map(measure, samples))))
+                cells.append(figure(median(map(measure, samples))))
             flood = _samples(result, client.name, jobs, "flood")
             delivered = median(sample.delivered for sample in flood)
             cells.append(f"{delivered:g} of {flood[0].messages}")
@@ -128,9 +128,9 @@ def _alone(result: Result) -> Iterator[str]:
     session, reading = result.alone.session, result.alone.reading
     jobs = _sizes(result)[-1]
     yield (
-        f"The session alone, {jobs} jobs a message: {_figure(median(session) * 1e3)} ms"
-        f" of CPU (p99 {_figure(quantiles(session, n=100)[98] * 1e3)}), and"
-        f" {_figure(median(reading) * 1e3)} ms to read the jobs;"
+        f"The session alone, {jobs} jobs a message: {figure(median(session) * 1e3)} ms"
+        f" of CPU (p99 {figure(quantiles(session, n=100)[98] * 1e3)}), and"
+        f" {figure(median(reading) * 1e3)} ms to read the jobs;"
         f" {len(session)} messages."
     )
 
@@ -149,5 +149,6 @@ def _samples(result: Result, client: str, jobs: int, mode: str) -> list[Sample]:
     return sorted(found, key=lambda sample: sample.round)
 
 
-def _figure(number: float) -> str:
+def figure(number: float) -> str:
+    """Write a number with three digits that count."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

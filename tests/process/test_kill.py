@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,3 +125,29 @@ async def test_what_a_killed_daemon_leaves_behind_does_not_hinder_the_next(
     async with house.daemon() as daemon, App(house.state) as app:
         hello = await app.call("hello", client="test", protocol=1)
         assert hello["pid"] == daemon.pid
+
+
+async def test_a_kill_amid_a_large_body_fetches_only_the_rest(
+    house: House, source: Origin
+) -> None:
+    body = os.urandom(2**20) * 200
+    half = len(body) // 2
+    url = source.ranged("/film", body, 'ETag: "one"')
+    part = house.outputs / ".partial" / "film_0.part"
+    async with house.daemon("--max-bandwidth", "100MiB") as daemon:
+        house.finish("film", {"video": {"url": url}}, capability="text_to_video")
+        await until(lambda: part.exists() and part.stat().st_size > half)
+        await daemon.killed()
+    kept = part.stat().st_size
+    assert half < kept < len(body)
+    async with house.daemon(), App(house.state) as app:
+        await app.subscribe()
+        update = await app.update()
+        assert update["payload"]["jobId"] == "film"
+    first, second = source.requests
+    assert "range:" not in first.lower()
+    assert f"range: bytes={kept}-\r\n" in second.lower()
+    assert 'if-range: "one"' in second.lower()
+    assert house.files() == ["film_0.mp4"]
+    placed = (house.outputs / "film_0.mp4").read_bytes()
+    assert hashlib.sha256(placed).digest() == hashlib.sha256(body).digest()

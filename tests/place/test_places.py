@@ -1,0 +1,444 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from materializer.errors import DiskTrouble, OutputDamaged
+from materializer.place import Places
+
+SOON = 10
+
+
+def part_of(places: Places, stem: str, data: bytes = b"whole") -> Path:
+    part = places.part(stem, 0)
+    part.write_bytes(data)
+    return part
+
+
+def fill(places: Places) -> None:
+    for n in range(200):
+        (places.outputs / f"old{n}_0.png").touch()
+
+
+def write(places: Places, path: Path, data: bytes) -> None:
+    with open(path, "wb", opener=places.opener) as file:
+        file.write(data)
+
+
+def left(places: Places) -> list[str]:
+    return sorted(path.name for path in places.partial.iterdir())
+
+
+class Calls:
+    """Notes which file or directory each system call is about, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[str] = []
+        self.threads: set[int] = set()
+        self._names: dict[int, str] = {}
+        self._patch = monkeypatch
+        fsync, replace, unlink = os.fsync, os.replace, os.unlink
+
+        def note_sync(file: int) -> None:
+            self._note(self._names[os.fstat(file).st_ino])
+            fsync(file)
+
+        def note_replace(old: str, new: str, **at: int) -> None:
+            self._note(f"{old} -> {new}")
+            replace(old, new, **at)
+
+        def note_unlink(name: str, **at: int) -> None:
+            self.threads.add(threading.get_ident())
+            unlink(name, **at)
+
+        monkeypatch.setattr("os.fsync", note_sync)
+        monkeypatch.setattr("os.replace", note_replace)
+        monkeypatch.setattr("os.unlink", note_unlink)
+
+    def know(self, *paths: Path) -> None:
+        for path in paths:
+            self._names[path.stat().st_ino] = path.name
+
+    def _note(self, call: str) -> None:
+        self.made.append(call)
+        self.threads.add(threading.get_ident())
+
+
+@pytest.fixture
+def calls(places: Places, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls(monkeypatch)
+    calls.know(places.outputs)
+    return calls
+
+
+async def test_a_part_becomes_visible_under_its_final_name(places: Places) -> None:
+    part = part_of(places, "job")
+    final = await places.commit(part, "job_0.png")
+    assert final == places.outputs / "job_0.png"
+    assert final.read_bytes() == b"whole"
+    assert left(places) == []
+
+
+async def test_file_and_directory_are_synced_around_the_rename(
+    places: Places, calls: Calls
+) -> None:
+    calls.know(part_of(places, "job"))
+    await places.commit(places.part("job", 0), "job_0.png")
+    assert calls.made == ["job_0.part", "job_0.part -> job_0.png", "outputs"]
+    assert threading.get_ident() not in calls.threads
+
+
+async def test_what_is_synced_already_is_not_synced_again(
+    places: Places, calls: Calls
+) -> None:
+    calls.know(part_of(places, "job"))
+    await places.commit(places.part("job", 0), "job_0.png", synced=True)
+    assert calls.made == ["job_0.part -> job_0.png", "outputs"]
+
+
+async def test_a_burst_shares_the_syncs_of_the_directory(
+    places: Places, calls: Calls
+) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for n in range(100):
+            part = part_of(places, f"j{n}")
+            calls.know(part)
+            tasks.create_task(places.commit(part, f"j{n}_0.png"))
+    assert len([*places.outputs.glob("*.png")]) == 100
+    assert sorted(call for call in calls.made if call.endswith(".part")) == sorted(
+        f"j{n}_0.part" for n in range(100)
+    )
+    assert calls.made.count("outputs") < 50
+    assert calls.made[-1] == "outputs"
+
+
+async def test_what_has_the_name_but_is_not_ours_gives_way(places: Places) -> None:
+    (places.outputs / "job_0.png").write_bytes(b"cut off")
+    await places.commit(part_of(places, "job"), "job_0.png")
+    assert (places.outputs / "job_0.png").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("name", ["../job_0.png", "/job_0.png", ".job", "a\\b.png"])
+async def test_a_name_that_leads_elsewhere_is_a_slip(places: Places, name: str) -> None:
+    part = part_of(places, "job")
+    with pytest.raises(ValueError, match="is no name of a file"):
+        await places.commit(part, name)
+    with pytest.raises(ValueError, match="is no stem"):
+        places.part(name.removesuffix(".png"), 0)
+    assert part.exists()
+
+
+async def test_a_part_that_was_removed_is_to_be_fetched_again(places: Places) -> None:
+    for synced in (True, False):
+        with pytest.raises(OutputDamaged, match="was removed"):
+            await places.commit(places.part("job", 0), "job_0.png", synced=synced)
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "os.replace"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "disk_full"),
+        (errno.EDQUOT, "disk_quota"),
+        (errno.EROFS, "disk_read_only"),
+        (errno.EIO, "disk_failing"),
+        (errno.EACCES, "disk_denied"),
+        (errno.EMFILE, "disk_busy"),
+    ],
+)
+async def test_a_disk_that_fails_is_trouble_and_ends_by_itself(
+    places: Places, monkeypatch: pytest.MonkeyPatch, call: str, number: int, code: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    part = part_of(places, "job")
+    with monkeypatch.context() as patch:
+        patch.setattr(call, fail)
+        with pytest.raises(DiskTrouble, match="goes on by itself") as raised:
+            await places.commit(part, "job_0.png")
+    assert raised.value.code == code
+    assert not (places.outputs / "job_0.png").exists()
+    await places.commit(part, "job_0.png")
+    assert (places.outputs / "job_0.png").exists()
+
+
+async def test_a_directory_that_may_not_be_written_to_is_trouble(
+    places: Places,
+) -> None:
+    part = part_of(places, "job")
+    places.outputs.chmod(0o500)
+    if os.access(places.outputs, os.W_OK):
+        pytest.skip("this user may write anywhere")
+    with pytest.raises(DiskTrouble, match="see who owns it"):
+        await places.commit(part, "job_0.png")
+    places.outputs.chmod(0o700)
+    await places.commit(part, "job_0.png")
+
+
+async def test_an_outputs_directory_that_is_gone_is_a_state_in_words(
+    places: Places, state: Path
+) -> None:
+    part = part_of(places, "job")
+    (state / "media").rename(state / "away")
+    for trial in (
+        places.commit(part, "job_0.png"),
+        places.present("job", 0),
+        places.require_free(0),
+        places.sweep("job"),
+    ):
+        with pytest.raises(DiskTrouble, match="attach its disk") as raised:
+            await trial
+        assert raised.value.code == "disk_missing"
+    (state / "away").rename(state / "media")
+    await places.commit(part, "job_0.png")
+
+
+async def test_outputs_that_are_linked_out_of_the_state_are_refused_in_words(
+    places: Places, elsewhere: Path
+) -> None:
+    shutil.rmtree(places.outputs)
+    places.outputs.symlink_to(elsewhere)
+    (elsewhere / ".partial" / "job_0.part").touch()
+    with pytest.raises(DiskTrouble, match="--state-dir") as raised:
+        await places.commit(places.part("job", 0), "job_0.png")
+    assert raised.value.code == "disk_outside"
+    assert [path.name for path in elsewhere.iterdir()] == [".partial"]
+
+
+async def test_parts_are_opened_through_the_directory_that_is_held(
+    places: Places, elsewhere: Path
+) -> None:
+    part = places.part("job", 0)
+    write(places, part, b"whole")
+    assert part.stat().st_mode & 0o777 == 0o600
+    (elsewhere / "secret").write_bytes(b"keep")
+    places.part("bad", 0).symlink_to(elsewhere / "secret")
+    with pytest.raises(OSError, match="symbolic links"):
+        write(places, places.part("bad", 0), b"x")
+    assert (elsewhere / "secret").read_bytes() == b"keep"
+
+
+async def test_what_stands_under_the_name_already_is_found(places: Places) -> None:
+    assert await places.present("job", 1) is None
+    (places.outputs / "job_1.png").touch()
+    (places.outputs / "job_10.png").touch()
+    assert await places.present("job", 1) == places.outputs / "job_1.png"
+
+
+async def test_what_stands_in_a_large_directory_is_found_without_reading_it_again(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(places)
+    assert await places.present("job", 0) is None
+    monkeypatch.setattr(places._listing, "_read", lambda: pytest.fail("it was read"))
+    with monkeypatch.context() as patch:
+        patch.setattr(places, "_look", lambda _: pytest.fail("it looked"))
+        assert await places.present("job", 0) is None
+    await places.commit(part_of(places, "job"), "job_0.png")
+    assert await places.present("job", 0) == places.outputs / "job_0.png"
+    assert await places.present("old7", 0) == places.outputs / "old7_0.png"
+
+
+@pytest.mark.parametrize(
+    ("files", "index", "found"),
+    [
+        (["job.mp4"], 0, "job.mp4"),
+        (["job.mp4", "job_0.mp4"], 0, "job_0.mp4"),
+        (["job.mp4"], 1, None),
+        (["JOB.mp4", "job.x.mp4", "job"], 0, None),
+    ],
+)
+async def test_the_reference_apps_name_counts_for_the_first_output(
+    places: Places, files: list[str], index: int, found: str | None
+) -> None:
+    for name in files:
+        (places.outputs / name).touch()
+    present = await places.present("job", index, job_id="job")
+    assert (present and present.name) == found
+
+
+@pytest.mark.parametrize("job_id", ["", ".partial", "../job", "a/b", "."])
+async def test_a_job_id_that_is_no_name_finds_nothing(
+    places: Places, job_id: str
+) -> None:
+    assert await places.present("job=1", 0, job_id=job_id) is None
+
+
+async def test_a_link_is_not_taken_for_an_output(
+    places: Places, elsewhere: Path
+) -> None:
+    (elsewhere / "file").touch()
+    (places.outputs / "job_0.png").symlink_to(elsewhere / "file")
+    assert await places.present("job", 0) is None
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_file_that_another_program_is_writing_is_waited_for(
+    places: Places, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    if large:
+        fill(places)
+    monkeypatch.setattr("materializer.place.listing._FRESH", 1e9)
+    looked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    is_stale = places._files.is_stale
+
+    def note(lock: str) -> bool:
+        loop.call_soon_threadsafe(looked.set)
+        return is_stale(lock)
+
+    monkeypatch.setattr(places._files, "is_stale", note)
+    lock = places.outputs / "job_0.png.lock"
+    lock.touch()
+    async with asyncio.timeout(SOON), asyncio.TaskGroup() as tasks:
+        present = tasks.create_task(places.present("job", 0))
+        for _ in range(2):
+            looked.clear()
+            await looked.wait()
+        assert not present.done()
+        (places.outputs / "job_0.png").touch()
+        lock.unlink()
+    assert present.result() == places.outputs / "job_0.png"
+
+
+@pytest.mark.parametrize("lock", ["job_0.png.lock", "job.mp4.lock"])
+async def test_a_lock_that_was_left_behind_is_ignored(
+    places: Places, lock: str
+) -> None:
+    (places.outputs / lock).touch()
+    os.utime(places.outputs / lock, (1, 1))
+    async with asyncio.timeout(SOON):
+        assert await places.present("job", 0, job_id="job") is None
+
+
+async def test_nobody_is_waited_for_longer_than_a_lock_is_good(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("materializer.place.places.LOCK_STALE", 0.2)
+    lock = places.outputs / "job.mp4.lock"
+    lock.touch()
+    os.utime(lock, (2**33, 2**33))  # of a clock that is far ahead
+    (places.outputs / "job.mp4").touch()
+    async with asyncio.timeout(SOON):
+        present = await places.present("job", 0, job_id="job")
+    assert present == places.outputs / "job.mp4"
+
+
+async def test_the_locks_of_other_files_hold_nobody_up(places: Places) -> None:
+    for name in ("job_1.png.lock", "job_00.png.lock", "jobs.mp4.lock"):
+        (places.outputs / name).touch()
+    async with asyncio.timeout(SOON):
+        assert await places.present("job", 0, job_id="job") is None
+
+
+async def test_a_file_that_is_adopted_is_made_durable_where_it_is(
+    places: Places, calls: Calls
+) -> None:
+    found = places.outputs / "job_0.png"
+    found.write_bytes(b"whole")
+    calls.know(found)
+    assert await places.adopt(found, "job_0.png") == found
+    assert calls.made == ["job_0.png", "outputs"]
+
+
+async def test_a_file_of_the_reference_app_gets_our_name_and_keeps_its_own(
+    places: Places, calls: Calls
+) -> None:
+    found = places.outputs / "job.mp4"
+    found.write_bytes(b"film")
+    calls.know(found)
+    final = await places.adopt(found, "job_0.mp4")
+    assert final == places.outputs / "job_0.mp4"
+    assert final.samefile(found)
+    assert calls.made == ["job.mp4", "job_0.mp4.link -> job_0.mp4", "outputs"]
+    assert left(places) == []
+    assert await places.present("job", 0) == final
+
+
+async def test_a_second_name_never_stands_where_parts_are_written(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that goes on after a crash must not write into the first name."""
+
+    def crash(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "crash")
+
+    found = places.outputs / "job.mp4"
+    found.write_bytes(b"film")
+    monkeypatch.setattr("os.replace", crash)
+    with pytest.raises(DiskTrouble):
+        await places.adopt(found, "job_0.mp4")
+    write(places, places.part("job", 0), b"x")
+    assert found.read_bytes() == b"film"
+
+
+async def test_sweeping_removes_the_parts_of_that_job_only(places: Places) -> None:
+    for name in ("job_0.part", "job_1.part", "job_1.part.json", "job2_0.part"):
+        (places.partial / name).touch()
+    await places.sweep("job")
+    assert left(places) == ["job2_0.part"]
+
+
+async def test_what_was_begun_since_the_start_is_swept_too(places: Places) -> None:
+    await places.commit(part_of(places, "other"), "other_0.png")
+    part_of(places, "job")
+    places.partial.joinpath("job_0.part.json").touch()
+    await places.sweep("job")
+    assert left(places) == []
+
+
+async def test_a_job_that_has_left_nothing_costs_no_look(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await places.present("job", 0) is None
+    await places.commit(part_of(places, "job"), "job_0.png")
+    monkeypatch.setattr(places._files, "sweep", lambda _: pytest.fail("it looked"))
+    await places.sweep("job")
+
+
+async def test_at_the_start_only_the_parts_of_open_jobs_stay(places: Places) -> None:
+    for name in ("a_0.part", "a_1.part.json", "a_1_0.part", "b_0.part", "c_0.png.link"):
+        (places.partial / name).touch()
+    await places.sweep_all_but({"a", "b"})
+    assert left(places) == ["a_0.part", "a_1.part.json", "b_0.part"]
+
+
+async def test_too_little_room_is_trouble_that_says_what_to_do(places: Places) -> None:
+    await places.require_free(0)
+    with pytest.raises(DiskTrouble, match="free some space"):
+        await places.require_free(2**60)
+
+
+async def test_a_download_is_given_its_room_before_a_byte(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(places.outputs)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
+    one, other = places.part("a", 0), places.part("b", 0)
+    with places.room(one, keep=100) as reserve, places.room(other, keep=100) as also:
+        await asyncio.to_thread(reserve, 600)
+        with pytest.raises(DiskTrouble, match="does not fit"):
+            also(301)
+        one.write_bytes(b"x" * 600)
+        also(900)
+    await places.require_free(999)
+
+
+def test_free_space_is_that_of_the_disk(places: Places) -> None:
+    assert 0 < places.free() <= shutil.disk_usage(places.outputs).total
+
+
+async def test_a_caller_that_goes_leaves_the_others_their_files(places: Places) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        gone = tasks.create_task(places.commit(part_of(places, "a"), "a_0.png"))
+        stays = tasks.create_task(places.commit(part_of(places, "b"), "b_0.png"))
+        await asyncio.sleep(0)
+        gone.cancel()
+    assert stays.result().exists()
