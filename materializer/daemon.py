@@ -87,6 +87,7 @@ class Daemon:
             emit=emit,
             on_announced=announcer.wake,
             on_failed=self._notices.wake,
+            on_disk_trouble=self._notices.disk_trouble,
         )
         window = Window(
             settings, gallery, self._pipeline, presence, events, since=manner.since

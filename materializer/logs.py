@@ -19,6 +19,7 @@ from typing import Literal
 
 _FILE_BYTES = 2**20
 _OLD_FILES = 3
+_LINE = "stella_line"
 _CHATTY = ("httpx", "httpcore", "websockets")
 _CUTS = (
     (re.compile(r"\beyJ[\w-]+(\.[\w-]*)*"), "[token]"),
@@ -65,15 +66,29 @@ def redact(text: str) -> str:
     return _CONTROL.sub(" | ", text.strip())
 
 
-class _TextFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Makes the line of a record once, for all handlers."""
+
     def format(self, record: logging.LogRecord) -> str:
+        line = getattr(record, _LINE, None)
+        if line is None:
+            line = self.line(record)
+            setattr(record, _LINE, line)
+        return str(line)
+
+    def line(self, record: logging.LogRecord) -> str:
+        raise NotImplementedError
+
+
+class _TextFormatter(_Formatter):
+    def line(self, record: logging.LogRecord) -> str:
         said = [_message(record), _traceback(record)]
         place = f"{_moment(record)} {record.levelname} {record.name}: "
         return redact(place + "\n".join(filter(None, said)))
 
 
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
+class _JsonFormatter(_Formatter):
+    def line(self, record: logging.LogRecord) -> str:
         line = {
             "time": _moment(record),
             "level": record.levelname.lower(),
@@ -94,6 +109,11 @@ class _PrivateFile(RotatingFileHandler):
             encoding="utf-8",
             errors="backslashreplace",
         )
+
+    # As the library's own, but for a look at the file that takes as long as a write.
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 -- the library's name
+        length = len(self.format(record)) + 1
+        return self.stream is not None and self.stream.tell() + length > self.maxBytes
 
     def _open(self) -> TextIOWrapper:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT

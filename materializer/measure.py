@@ -107,9 +107,10 @@ def _bmp(source: Source) -> _Size:
     return width, abs(height)  # a negative height is a picture from the top down
 
 
-def _ico(source: Source) -> _Size:
+def _ico(source: Source) -> _Size | None:
     entries = (source.take(6 + 16 * n, 2) for n in range(source.number(4, 2, "little")))
-    return max((width or 256, height or 256) for width, height in entries)
+    sizes = ((width or 256, height or 256) for width, height in entries)
+    return max(sizes, default=None)
 
 
 def _tiff(source: Source) -> _Size | None:

@@ -53,18 +53,20 @@ def next_question(
     shown: Snapshot,
     cursors: Mapping[Query, int],
     open_jobs: Collection[str],
+    gone: Collection[str],
 ) -> Question:
     """Return what to ask after `before` was answered with `shown`.
 
     A list is asked for from its cursor on as soon as half of its rows lie behind that:
     every completion sends the whole list again, and so does asking anew. Open jobs that
-    no list shows are asked for by id.
+    no list shows are asked for by id, and so are those whose link is `gone`: a question
+    that is new is answered with a new link.
     """
     listed = {job.job_id for rows in shown.listed.values() for job in rows}
     return Question(
         _since(before.succeeded, cursors["succeeded"], shown.succeeded or ()),
         _since(before.failed, cursors["failed"], shown.failed or ()),
-        frozenset(open_jobs) - listed,
+        (frozenset(open_jobs) - listed) | frozenset(gone),
     )
 
 
@@ -84,17 +86,26 @@ def hidden_before(shown: Snapshot, before: Snapshot | None) -> int | None:
 
 
 def read_snapshot(deliver: Deliver) -> tuple[Snapshot, str | None]:
-    """Return what the answers say, and what was wrong with them, if anything."""
+    """Return what the answers say, and what was wrong with them, if anything.
+
+    Of a job that is in a list and was asked for by id too, the row that was updated
+    later counts, else the one that was asked for.
+    """
     answers = dict(deliver.results)
     reading = _Reading()
     lists: dict[Query, tuple[Job, ...] | None] = {
         query: reading.listed(query, answers.pop(query, None)) for query in QUERIES
     }
+    listed = {job.job_id: job for rows in lists.values() for job in rows or ()}
     snapshot = Snapshot(
         deliver.owner,
         lists["succeeded"],
         lists["failed"],
-        reading.singles(answers.values()),
+        tuple(
+            job
+            for job in reading.singles(answers.values())
+            if not _is_older(job, listed.get(job.job_id))
+        ),
         backlog=deliver.first,
         full=frozenset(reading.full),
         unreadable=reading.unreadable,
@@ -146,6 +157,12 @@ class _Reading:
             except ValueError:
                 self.unreadable += 1
         return jobs
+
+
+def _is_older(job: Job, listed: Job | None) -> bool:
+    if listed is None or None in (job.updated_at, listed.updated_at):
+        return False
+    return (job.updated_at or 0) < (listed.updated_at or 0)
 
 
 def _since(asked: int, cursor: int, rows: Sequence[Job]) -> int:

@@ -1,7 +1,8 @@
 """Notices to the person: each once, and the truth about whether it arrived.
 
-They tell of failed jobs, and of a sign-in that the deployment refuses. Clients hear of
-both; a notice that is about no job has the `jobId` null.
+They tell of failed jobs, of a sign-in that the deployment refuses, and of a disk that
+cannot take what there is. Clients hear of all; a notice that is about no job has the
+`jobId` null.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Notices:
         self._notifier = notifier
         self._presence = presence
         self._events = events
-        self._refusal: str | None = None
+        self._news: dict[str, Note] = {}
         self._due = asyncio.Event()
         self._due.set()  # an earlier run may have left some
 
@@ -49,7 +50,12 @@ class Notices:
 
     def sign_in_refused(self, words: str) -> None:
         """Tell that the deployment refuses the sign-in, in its own words."""
-        self._refusal = words
+        self._news["sign-in"] = wording.sign_in_refused(words)
+        self._due.set()
+
+    def disk_trouble(self, words: str) -> None:
+        """Tell that files wait for the disk, and why."""
+        self._news["disk"] = Note("Saving media is paused", wording.shown(words))
         self._due.set()
 
     async def run(self) -> None:
@@ -57,7 +63,7 @@ class Notices:
         while True:
             await self._due.wait()
             self._due.clear()
-            await self._tell_refusal()
+            await self._tell_news()
             owner = self._presence.shown_owner
             if owner is not None:
                 for record in await self._gallery.read(items.to_tell, owner):
@@ -68,11 +74,10 @@ class Notices:
                     except OSError as error:  # it stays due, and is told again
                         log.warning("job %s: %s", record.job.job_id, error)
 
-    async def _tell_refusal(self) -> None:
-        words, self._refusal = self._refusal, None
-        if words is not None:
-            note = wording.sign_in_refused(words)
-            self._report(note, None, *await self._show(note))
+    async def _tell_news(self) -> None:
+        news, self._news = self._news, {}
+        for subject, note in news.items():
+            self._report(note, subject, None, *await self._show(note))
 
     async def _tell(self, owner: str, record: JobRecord) -> None:
         note = _note(record)
@@ -80,16 +85,16 @@ class Notices:
         job_id = record.job.job_id
         # Told is told after it was shown: a crash in between tells it twice, not never.
         await self._gallery.write(ledger.told, owner, [job_id], outcome)
-        self._report(note, job_id, shown, outcome)
+        self._report(note, f"job {job_id}", job_id, shown, outcome)
 
     def _report(
-        self, note: Note, job_id: str | None, shown: bool, outcome: str
+        self, note: Note, subject: str, job_id: str | None, shown: bool, outcome: str
     ) -> None:
         self._presence.notifications = outcome
         log.log(
             logging.INFO if shown else logging.WARNING,
             "%s: %s: %s (%s)",
-            f"job {job_id}" if job_id else "sign-in",
+            subject,
             note.title,
             note.body,
             outcome,

@@ -1,7 +1,8 @@
 """Joins the stages: what is wanted is fetched, placed, entered and announced.
 
 The newest snapshot replaces an older one, so nothing piles up. A job has one worker
-at a time; its outputs are fetched side by side, within the limit for all downloads.
+at a time, and so many jobs are at work at once; its outputs are fetched side by side,
+within the limit for all downloads.
 """
 
 from __future__ import annotations
@@ -10,29 +11,31 @@ import asyncio
 import logging
 import random
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from materializer import outputs, wording
+from materializer import outputs
+from materializer.backlog import Task
 from materializer.config import Settings
+from materializer.crew import Crew
 from materializer.delivery import Delivery
-from materializer.errors import DiskTrouble
+from materializer.errors import DiskTrouble, FetchError, LinkGone
 from materializer.fetch import Fetcher
 from materializer.gallery import Gallery, items, ledger
-from materializer.model import Account, Job, Query, Snapshot
+from materializer.model import Account, Placed, Query, Snapshot
 from materializer.place import Places, disk_trouble
-from materializer.plan import Work, conclude, is_quiet, plan
+from materializer.plan import Work, conclude, is_large, plan
+from materializer.recorder import Recorder
+from materializer.retry import Tried, recall
+from materializer.turns import Turn
 
 log = logging.getLogger(__name__)
 
-DISK_PAUSE = 30.0
-"""Seconds until a disk that could take nothing is tried again."""
-
-PATIENCE = 2.0
-"""Seconds that a finished job waits for one that was completed before it."""
+# While one job downloads, others are placed, entered or verified.
+_JOBS_A_DOWNLOAD = 4
 
 
 class Pipeline:
@@ -43,6 +46,12 @@ class Pipeline:
             type, data.
         on_announced: called after announcements were committed.
         on_failed: called after a failure was recorded that the person must be told.
+        on_disk_trouble: called with the words when files begin to wait for the disk.
+
+    Attributes:
+        in_flight: when the jobs ended that are at work, by owner and job, in ms.
+        has_looked: whether the ledger has all that was offered last.
+        disk_trouble: why files wait for the disk, in words, or None.
     """
 
     def __init__(
@@ -55,51 +64,73 @@ class Pipeline:
         emit: Callable[[str, str, str, dict[str, Any]], None],
         on_announced: Callable[[], None],
         on_failed: Callable[[], None],
+        on_disk_trouble: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._gallery = gallery
         self._delivery = Delivery(fetcher, places, settings)
         self._places = places
         self._settings = settings
         self._emit = emit
-        self._on_announced = on_announced
-        self._on_failed = on_failed
+        self._on_disk_trouble = on_disk_trouble
+        self._recorder = Recorder(
+            gallery, emit=emit, on_announced=on_announced, on_failed=on_failed
+        )
+        self._crew = Crew(
+            settings.max_concurrent_downloads * _JOBS_A_DOWNLOAD,
+            self._attempt,
+            on_end=self._ended,
+            on_trouble=self._trouble,
+        )
         self._wanted: tuple[Account, Snapshot] | None = None
-        self._looked = False
         self._reached: tuple[Account, dict[Query, int]] | None = None
+        self._tried = defaultdict[str, dict[str, Tried]](dict)
+        self._stale = False
+        self._due: int | None = None
         self._wake = asyncio.Event()
         self._bell = asyncio.Event()
-        self.in_flight: dict[tuple[str, str], int] = {}
+        self._changed = asyncio.Event()
+        self.in_flight = self._crew.in_flight
+        self.has_looked = False
         self.disk_trouble: str | None = None
 
     def offer(self, account: Account, snapshot: Snapshot) -> None:
         """Take what the feed says now in place of what it said before."""
-        if self._wanted and self._wanted[0] == account and not self._looked:
+        if self._wanted and self._wanted[0] == account and not self.has_looked:
             # What nobody has looked at yet keeps its place in the backlog.
             backlog = self._wanted[1].backlog or snapshot.backlog
             snapshot = replace(snapshot, backlog=backlog)
         self._wanted = (account, snapshot)
-        self._looked = False
-        self._wake.set()
+        self.has_looked = False
+        self.wake()
 
     def wake(self) -> None:
         """Look again at what the feed says: the ledger has changed."""
+        self._stale = True
         self._wake.set()
 
     async def changes(self) -> AsyncIterator[None]:
-        """Yield at once, and then whenever something was done."""
+        """Yield at once, and then whenever something else may be worth asking for.
+
+        That is after each look at what was offered, when a link was gone, and when all
+        that is due has been done: not after each job of many.
+        """
         while True:
-            bell = self._bell
+            changed = self._changed
             yield
-            await bell.wait()
+            await changed.wait()
 
     async def run(self) -> None:
         """Work until cancelled; what is under way then is parked by the kill rules."""
+        await self._sweep()
         async with asyncio.TaskGroup() as workers:
             while True:
                 self._wake.clear()
-                due = await self._look(workers)
+                if self._stale or (self._due is not None and self._due <= _now()):
+                    await self._look()
+                    self._crew.start(workers)
+                    self._ring(changed=True)
                 try:
-                    async with asyncio.timeout(_until(due)):
+                    async with asyncio.timeout(_until(self._due)):
                         await self._wake.wait()
                 except TimeoutError:
                     continue
@@ -116,7 +147,7 @@ class Pipeline:
         """Return when everything that was offered last, and was told, has settled."""
         while True:
             bell = self._bell
-            if self._wanted and self._looked:
+            if self._wanted and self.has_looked and not self._crew.is_busy:
                 account, snapshot = self._wanted
                 told = snapshot.succeeded is not None
                 if told and not await self._gallery.read(ledger.open_jobs, account):
@@ -129,176 +160,163 @@ class Pipeline:
         Raises:
             DiskTrouble: the disk cannot take it.
         """
-        while not self._looked or self.in_flight:
-            if self.disk_trouble is not None:
-                raise DiskTrouble(self.disk_trouble)
+        while self.disk_trouble is None:
+            if self.has_looked and not self._crew.is_busy:
+                return
             await self._bell.wait()
+        raise DiskTrouble(self.disk_trouble)
 
     async def _is_open(self, owner: str, job_id: str) -> bool:
+        if self._crew.has((owner, job_id)):
+            return True
         known = await self._gallery.read(ledger.known, owner, [job_id])
         job = known.get(job_id)
-        return job.state == "pending" if job else not self._looked
+        return job.state == "pending" if job else not self.has_looked
+
+    async def _sweep(self) -> None:
+        """Remove the parts of jobs that settled, or went, as the last run ended."""
+        try:
+            with disk_trouble():
+                stems = await self._gallery.read(ledger.open_stems)
+            await self._places.sweep_all_but(stems)
+        except DiskTrouble as error:  # which the first job is going to meet
+            log.warning("%s", error)
+
+    async def _look(self) -> None:
+        """Compare what the feed says with the ledger, and let wait what is due."""
+        self._stale, self._due = False, None
+        if self._wanted is None:
+            return
+        wanted = self._wanted
+        self._crew.stop()
+        try:
+            await self._take_up(*wanted)
+        except DiskTrouble as error:
+            self._due_by(self._crew.hold(error))
+        else:
+            self.has_looked = wanted is self._wanted
+
+    async def _take_up(self, account: Account, snapshot: Snapshot) -> None:
+        # Before the ledger is read: a job that settles meanwhile is not due again.
+        busy = {job_id for owner, job_id in self.in_flight if owner == account.owner}
+        jobs = [job.job_id for job in snapshot.jobs]
+        with disk_trouble():
+            known = await self._gallery.read(
+                ledger.known, account.owner, [*jobs, *snapshot.absent]
+            )
+        todo = plan(
+            snapshot,
+            known,
+            busy=busy,
+            tried=self._tried[account.owner],
+            now=_now(),
+            policy=self._settings.open_policy,
+            fresh_ms=int(self._settings.fresh_window * 1000),
+        )
+        await self._recorder.failed(account, todo.failed)
+        await self._recorder.gone(account, todo.gone)
+        for job_id in (*todo.gone, *(job.job_id for job in todo.failed)):
+            self._tried[account.owner].pop(job_id, None)
+        tasks = await self._enter(account, todo.work, snapshot.reached)
+        self._due_by(self._crew.replace(tasks))
+        self._due_by(todo.wake_at)
+
+    async def _enter(
+        self, account: Account, work: Sequence[Work], reached: dict[Query, int]
+    ) -> list[Task]:
+        """Enter work in the ledger, except what waits for its place and is there."""
+        stems = {
+            part.job.job_id: task.stem
+            for part in work
+            if (task := self._crew.waiting((account.owner, part.job.job_id)))
+        }
+        new = [part for part in work if part.job.job_id not in stems]
+        if new or (account, reached) != self._reached:
+            with disk_trouble():
+                stems |= await self._gallery.write(
+                    ledger.take_up, account, new, _now(), reached
+                )
+        self._reached = account, reached  # all that the snapshot shows is known now
+        return [
+            Task(account, part, stems[part.job.job_id], is_large(part.job))
+            for part in work
+        ]
+
+    async def _attempt(self, task: Task, turn: Turn) -> bool:
+        """Take a job as far as it goes now; return whether the disk took a file."""
+        account, work, wanted = task.account, task.work, self._wanted
+        self._recorder.begun(account, work.job)
+        promised = outputs.extract(work.job.output)
+        missing = [out for out in promised.outputs if out.index not in work.have]
+        placed, errors = await self._delivery.deliver_each(
+            work.job, missing, task.stem, partial(self._emit, account.owner)
+        )
+        settlement = conclude(
+            work,
+            recognised=promised.recognised,
+            placed=placed,
+            before=await self._placed(task) if work.have else (),
+            errors=errors,
+            now=_now(),
+            chance=random.random(),  # noqa: S311 -- spreads retries, guards nothing
+        )
+        if settlement.payloads:
+            await self._crew.wait(task, turn)
+        await self._recorder.settled(account, settlement, _now(), self._reach(account))
+        if settlement.state == "pending":
+            self._remember(task, errors)
+            self._due_by(settlement.next_attempt_at)
+            if wanted is not self._wanted:
+                self.wake()  # what was offered meanwhile may be what it waits for
+        else:
+            self._tried[account.owner].pop(work.job.job_id, None)
+            await self._places.sweep(task.stem)
+        return bool(placed)
+
+    async def _placed(self, task: Task) -> tuple[Placed, ...]:
+        with disk_trouble():
+            return await self._gallery.read(items.placed, *task.key)
+
+    def _remember(self, task: Task, errors: Sequence[FetchError]) -> None:
+        """Keep in mind what the next attempt depends on."""
+        (owner, job_id), work = task.key, task.work
+        tried = recall(work.job, errors, work.tried, ahead=work.ahead)
+        self._tried[owner][job_id] = tried
+        if any(isinstance(error, LinkGone) for error in errors):
+            self._ring(changed=True)
 
     def _reach(self, account: Account) -> dict[Query, int]:
         """How far the account's lists reach, all that they show being known."""
         whose, reached = self._reached or (None, {})
         return reached if whose == account else {}
 
-    async def _look(self, workers: asyncio.TaskGroup) -> int | None:
-        """Start what is due; return when to look again, in ms, or None."""
-        if self._wanted is None:
-            return None
-        wanted = account, snapshot = self._wanted
-        jobs = [job.job_id for job in snapshot.jobs]
-        # Before the ledger is read: a job that settles meanwhile is not due again.
-        busy = {job_id for owner, job_id in self.in_flight if owner == account.owner}
-        try:
-            with disk_trouble():
-                known = await self._gallery.read(
-                    ledger.known, account.owner, [*jobs, *snapshot.absent]
-                )
-            todo = plan(
-                snapshot,
-                known,
-                now=_now(),
-                policy=self._settings.open_policy,
-                fresh_ms=int(self._settings.fresh_window * 1000),
-            )
-            failed = [job for job in todo.failed if job.job_id not in busy]
-            await self._record(account, failed)
-            await self._give_up(account, [*{*todo.gone} - busy])
-            work = [part for part in todo.work if part.job.job_id not in busy]
-            await self._start(workers, account, snapshot, work)
-        except DiskTrouble as error:
-            self._pause(error)
-            return _now() + int(DISK_PAUSE * 1000)
-        if wanted is self._wanted:
-            self._looked = True
-        self._ring()
-        return todo.wake_at
+    def _trouble(self, words: str | None) -> None:
+        """Take note of what the disk says; tell of it the first time."""
+        first, self.disk_trouble = self.disk_trouble is None, words
+        if words is None:
+            if not first:
+                log.info("the disk takes files again")
+        elif first:
+            log.error("%s", words)
+            self._on_disk_trouble(words)
 
-    async def _record(self, account: Account, failed: Sequence[Job]) -> None:
-        if not failed:
-            return
-        fit = [wording.kept(job) for job in failed]
-        with disk_trouble():
-            await self._gallery.write(
-                ledger.fail, account, [(job, not is_quiet(job)) for job in fit]
-            )
-        for job in fit:
-            self._tell(account, job, "failed", job.error.message if job.error else None)
-        self._on_failed()
+    def _ended(self, look_at: int | None) -> None:
+        self._due_by(look_at)
+        self._ring(changed=not self._crew.is_busy)
 
-    async def _give_up(self, account: Account, job_ids: Sequence[str]) -> None:
-        if job_ids:
-            with disk_trouble():
-                await self._gallery.write(ledger.give_up, account, job_ids)
-            log.warning("the backend knows nothing of %s", ", ".join(job_ids))
-            self._on_failed()
-
-    async def _start(
-        self,
-        workers: asyncio.TaskGroup,
-        account: Account,
-        snapshot: Snapshot,
-        work: Sequence[Work],
-    ) -> None:
-        stems: dict[str, str] = {}
-        reached = snapshot.reached
-        with disk_trouble():
-            if work:
-                stems = await self._gallery.write(ledger.remember, account, work)
-            if (account, reached) != self._reached:
-                await self._gallery.write(ledger.advance, account, _now(), reached)
-        self._reached = account, reached  # all that the snapshot shows is known now
-        for part in work:
-            self.in_flight[account.owner, part.job.job_id] = part.job.finished_at
-            self._tell(account, part.job, "fetching")
-            workers.create_task(self._work(account, part, stems[part.job.job_id]))
-
-    async def _work(self, account: Account, work: Work, stem: str) -> None:
-        """Materialize one job; whatever happens, the pipeline goes on."""
-        try:
-            await self._materialize(account, work, stem)
-            self.disk_trouble = None
-        except DiskTrouble as error:
-            self._pause(error)
-            await asyncio.sleep(DISK_PAUSE)
-        except Exception:
-            # The edge of a worker: a slip of ours must not stop the other jobs.
-            log.exception("job %s could not be worked on", work.job.job_id)
-            await asyncio.sleep(DISK_PAUSE)
-        finally:
-            del self.in_flight[account.owner, work.job.job_id]
+    def _due_by(self, when: int | None) -> None:
+        """Look again then, in ms, if not before."""
+        if when is not None and (self._due is None or when < self._due):
+            self._due = when
             self._wake.set()
-            self._ring()
 
-    async def _materialize(self, account: Account, work: Work, stem: str) -> None:
-        promised = outputs.extract(work.job.output)
-        missing = [out for out in promised.outputs if out.index not in work.have]
-        placed, errors = await self._delivery.deliver_each(
-            work.job, missing, stem, partial(self._emit, account.owner)
-        )
-        settlement = conclude(
-            work,
-            recognised=promised.recognised,
-            placed=placed,
-            before=await self._gallery.read(
-                items.placed, account.owner, work.job.job_id
-            ),
-            errors=errors,
-            now=_now(),
-            chance=random.random(),  # noqa: S311 -- spreads retries, guards nothing
-        )
-        if settlement.payloads:
-            await self._turn(account.owner, work.job)
-        with disk_trouble():
-            await self._gallery.write(
-                ledger.settle, account, settlement, _now(), self._reach(account)
-            )
-        if settlement.state != "pending":
-            await self._places.sweep(stem)
-        self._tell(
-            account,
-            work.job,
-            settlement.state,
-            settlement.error[1] if settlement.error else None,
-        )
-        if settlement.payloads:
-            self._on_announced()
-        if settlement.tell:
-            self._on_failed()
-        self._ring()
-
-    async def _turn(self, owner: str, job: Job) -> None:
-        """Let jobs that finished earlier be announced first, for a moment's price."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                while any(
-                    other == owner and finished_at < job.finished_at
-                    for (other, _), finished_at in self.in_flight.items()
-                ):
-                    await self._bell.wait()
-
-    def _tell(
-        self, account: Account, job: Job, state: str, error: str | None = None
-    ) -> None:
-        data = {"jobId": job.job_id, "state": state}
-        if error is not None:
-            data["error"] = error
-        log.info("job %s (%s): %s", job.job_id, job.capability, error or state)
-        self._emit(account.owner, "job", state, data)
-
-    def _pause(self, error: DiskTrouble) -> None:
-        if self.disk_trouble is None:
-            log.error("%s", error)
-        self.disk_trouble = str(error)
-        self._ring()
-
-    def _ring(self) -> None:
-        """Let everybody who waits for a change look again."""
+    def _ring(self, *, changed: bool) -> None:
+        """Let everybody who waits look again; `changed` is as in `changes`."""
         self._bell.set()
         self._bell = asyncio.Event()
+        if changed and self.has_looked:
+            self._changed.set()
+            self._changed = asyncio.Event()
 
 
 def _now() -> int:

@@ -7,11 +7,12 @@ are compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from materializer.errors import FetchError, OutputRefused
+from materializer.errors import FetchError
 from materializer.model import (
     CANCELED_STATUSES,
     OPEN_STATUSES,
@@ -22,21 +23,28 @@ from materializer.model import (
     Settlement,
     Snapshot,
 )
+from materializer.retry import (
+    Tried,
+    gravest,
+    is_renewed,
+    next_attempt,
+    passing,
+)
 
 OpenPolicy = Literal["open", "register", "never"]
 
 OVERLAP_MS = 2 * 60 * 1000
 """How far below the last settled completion the feed is asked to begin."""
 
-# Seconds before the second, third, ... attempt: about a day and a half in all.
-_CALENDAR = (2, 5, 15, 60, 300, 900, 3600, 3 * 3600, 8 * 3600, 24 * 3600)
+_LARGE = re.compile("video|3d|model_|mesh", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the ledger says of one job.
 
-    `have` are the indices already in the gallery or removed from it by the person.
+    `have` are the indices already in the gallery or removed from it by the person;
+    `link_gone` is whether the last attempt ended with a link that is no longer good.
     """
 
     state: JobState
@@ -45,16 +53,28 @@ class Known:
     attempts: int = 0
     next_attempt_at: int | None = None
     have: frozenset[int] = frozenset()
+    link_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A job to materialize now, and how it will be announced."""
+    """A job to materialize now, and how it will be announced.
+
+    Attributes:
+        have: the indices that are not missing.
+        attempts: made so far.
+        link_gone: whether the last of them ended with a link that is no longer good.
+        tried: what else is remembered of it.
+        ahead: whether it is made before its time, since the output is another one.
+    """
 
     job: Job
     action: Action
     have: frozenset[int] = frozenset()
     attempts: int = 0
+    link_gone: bool = False
+    tried: Tried | None = None
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +98,8 @@ def plan(
     snapshot: Snapshot,
     known: Mapping[str, Known],
     *,
+    busy: Collection[str],
+    tried: Mapping[str, Tried],
     now: int,
     policy: OpenPolicy,
     fresh_ms: int,
@@ -86,11 +108,14 @@ def plan(
 
     `now` is in ms. A job that is new in the backlog is announced quietly, unless it
     is the newest there and fresh; one that is new later is opened when fresh. A failure
-    changes nothing about a job that is here, and a success takes a failure back.
+    changes nothing about a job that is here, and a success takes a failure back. A job
+    whose link was gone is work as soon as it has another output than was `tried`. For
+    jobs that are `busy`, being at work, nothing is planned.
     """
-    jobs = sorted(snapshot.jobs, key=_completion)
+    every = sorted(snapshot.jobs, key=_completion)
+    jobs = [job for job in every if job.job_id not in busy]
     wanted = [job for job in jobs if job.succeeded]
-    newest = max((job.finished_at for job in wanted), default=0)
+    newest = max((job.finished_at for job in every if job.succeeded), default=0)
     work: list[Work] = []
     due: list[int] = []
     for job in wanted:
@@ -100,18 +125,19 @@ def plan(
             fresh = now - job.finished_at <= fresh_ms and not late
             work.append(Work(job, "open" if fresh and policy == "open" else "register"))
         elif seen.state == "pending":
-            if seen.next_attempt_at is not None and seen.next_attempt_at > now:
-                due.append(seen.next_attempt_at)
+            again = _again(job, seen, tried.get(job.job_id), now)
+            if isinstance(again, Work):
+                work.append(again)
             else:
-                work.append(Work(job, seen.action, seen.have, seen.attempts))
-    shown = {job.job_id for job in jobs}
+                due.append(again)
+    shown = {job.job_id for job in every}
     open_jobs = {job_id for job_id, seen in known.items() if seen.state == "pending"}
     failed = [
         job
         for job in jobs
         if not job.succeeded and (job.job_id not in known or job.job_id in open_jobs)
     ]
-    gone = sorted(snapshot.absent & open_jobs - shown)
+    gone = sorted(snapshot.absent & open_jobs - shown - {*busy})
     return Plan(tuple(work), tuple(failed), tuple(gone), min(due, default=None))
 
 
@@ -120,20 +146,10 @@ def is_quiet(job: Job) -> bool:
     return job.status in CANCELED_STATUSES
 
 
-def retry_at(
-    attempts: int, *, now: int, chance: float, retry_after: float | None = None
-) -> int | None:
-    """Return when to try again after `attempts` tries, in ms; None when never.
-
-    `chance` in [0, 1) spreads the delay by a fifth either way; what the other side
-    asked for is honoured up to an hour.
-    """
-    if not 1 <= attempts <= len(_CALENDAR):
-        return None
-    delay = _CALENDAR[attempts - 1] * (0.8 + 0.4 * chance)
-    if retry_after is not None:
-        delay = max(delay, min(retry_after, 3600.0))
-    return now + int(delay * 1000)
+def is_large(job: Job) -> bool:
+    """Whether a job may bring a film or a 3D model, by its words and its output's."""
+    output = job.output if isinstance(job.output, Mapping) else {}
+    return any(_LARGE.search(str(word)) for word in (job.capability, *output))
 
 
 def conclude(
@@ -149,26 +165,28 @@ def conclude(
     """Say what an attempt came to: done, to be tried again, or failed for good.
 
     `placed` are the files of this attempt, `before` those of earlier ones. What there
-    is, is announced once, with the last attempt.
+    is, is announced once, with the last attempt. One output that may still come keeps
+    the job open, whatever became of the others.
     """
     attempts = work.attempts + 1
-    error = (errors[0].code, str(errors[0])) if errors else None
-    passing = [error for error in errors if not isinstance(error, OutputRefused)]
-    again = retry_at(
+    again = next_attempt(
         attempts,
+        errors,
+        work.tried,
+        link_gone=work.link_gone,
         now=now,
         chance=chance,
-        retry_after=max((e.retry_after or 0 for e in passing), default=0),
     )
-    if passing and again is not None:
+    if again is not None:
         return Settlement(
             work.job,
             "pending",
             tuple(placed),
             attempts=attempts,
             next_attempt_at=again,
-            error=error,
+            error=gravest(passing(errors)),
         )
+    error = gravest(errors)
     if not recognised:
         error = ("unrecognised_output", "the output has no shape that is known here")
     state: JobState = "failed" if errors else "done" if recognised else "unrecognised"
@@ -197,6 +215,23 @@ def payloads(job: Job, placed: Iterable[Placed]) -> list[dict[str, Any]]:
         assets.append({"kind": "image", "filePaths": images})
     assets += [_asset(file) for file in shown if file.kind != "image"]
     return [_payload(job, asset) for asset in assets]
+
+
+def _again(job: Job, seen: Known, tried: Tried | None, now: int) -> Work | int:
+    """Return the next attempt at an open job, or when it is due, in ms."""
+    due = seen.next_attempt_at or now
+    ahead = due > now
+    if ahead and not (seen.link_gone and is_renewed(job, tried)):
+        return due
+    return Work(
+        job,
+        seen.action,
+        seen.have,
+        seen.attempts,
+        seen.link_gone,
+        tried,
+        ahead,
+    )
 
 
 def _asset(file: Placed) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 Both follow the ledger. Each list is asked for from its cursor on, and every open job
 that no list shows, be it older or just submitted here, by its id until it has ended.
+So is a job whose link is gone, anew after each attempt: a new question makes the
+deployment sign a new link.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 from materializer.config import Settings
 from materializer.errors import DiskTrouble
@@ -52,6 +55,7 @@ class Window:
         self._account: Account | None = None
         self._question: Question | None = None
         self._shown: Snapshot | None = None
+        self._renewed: dict[str, int] = {}
 
     async def open(self, feed: Feed, account: Account) -> None:
         """Choose the first question on behalf of somebody who has signed in.
@@ -61,7 +65,16 @@ class Window:
         """
         self._feed, self._account = feed, account
         self._question = self._shown = self._presence.gap = None
-        await self._ask()
+        self._renewed = {}
+        lookback = int(self._settings.first_run_lookback * 1000)
+        with disk_trouble():
+            cursors = await self._gallery.write(
+                ledger.cursors, account, first=_now() - lookback
+            )
+        if self._since is not None:
+            cursors = dict.fromkeys(QUERIES, self._since)
+        if account == self._account:  # else somebody else has signed in meanwhile
+            self._want(feed, Question(cursors["succeeded"], cursors["failed"]))
 
     def show(self, account: Account, snapshot: Snapshot) -> None:
         """Take note of an answer."""
@@ -100,28 +113,32 @@ class Window:
         await self._pipeline.settled(account.owner, job_id)
 
     async def _ask(self) -> None:
-        feed, account, shown = self._feed, self._account, self._shown
-        if feed is None or account is None:
+        """Follow the ledger, once it has all that the answer shows."""
+        feed, account = self._feed, self._account
+        before, shown = self._question, self._shown
+        if feed is None or account is None or before is None or shown is None:
             return
-        lookback = int(self._settings.first_run_lookback * 1000)
+        if not self._pipeline.has_looked:
+            return  # it says when it has
+        self._since = None
         with disk_trouble():
-            cursors = await self._gallery.write(
-                ledger.cursors, account, first=_now() - lookback
-            )
-            open_jobs = await self._gallery.read(ledger.open_jobs, account)
-        if account != self._account:
-            return  # somebody else has signed in meanwhile
-        before = self._question
-        if before is None or shown is None:
-            if self._since is not None:
-                cursors = dict.fromkeys(QUERIES, self._since)
-            question = Question(cursors["succeeded"], cursors["failed"])
-        else:
-            self._since = None
-            question = next_question(before, shown, cursors, open_jobs)
-        if question != before:
-            self._question = question
-            feed.want(question.succeeded, question.failed, question.job_ids)
+            standing = await self._gallery.read(ledger.standing, account)
+        if account != self._account or before is not self._question:
+            return  # somebody has signed in meanwhile
+        question = next_question(
+            before, shown, standing.cursors, standing.open_jobs, standing.gone
+        )
+        tried_since = standing.gone.items() - self._renewed.items()
+        again = {job_id for job_id, _ in tried_since} & before.job_ids
+        self._renewed = standing.gone
+        if again:  # only a question that is not being asked can be asked anew
+            self._want(feed, replace(question, job_ids=question.job_ids - again))
+        if again or question != before:
+            self._want(feed, question)
+
+    def _want(self, feed: Feed, question: Question) -> None:
+        self._question = question
+        feed.want(question.succeeded, question.failed, question.job_ids)
 
 
 def _now() -> int:

@@ -29,4 +29,4 @@ def state(tmp_path: Path) -> Path:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every retry is due soon, and there are many."""
-    monkeypatch.setattr("materializer.plan._CALENDAR", (0.05,) * 99)
+    monkeypatch.setattr("materializer.retry._CALENDAR", (0.05,) * 99)

@@ -154,19 +154,50 @@ CURSORS: dict[Query, int] = {"succeeded": 7, "failed": 0}
 def test_a_list_of_which_half_has_settled_is_asked_for_from_later_on(
     rows: tuple[int, ...], since: int
 ) -> None:
-    asked = next_question(Question(1, 2), page(*rows), CURSORS, [])
+    asked = next_question(Question(1, 2), page(*rows), CURSORS, [], [])
     assert asked == Question(since, 2)
 
 
 def test_what_is_asked_never_goes_back_and_a_list_that_fails_stays_as_it_is() -> None:
     before = Question(8, 0)
-    assert next_question(before, page(3, 2), CURSORS, []) == before
-    assert next_question(Question(1, 0), Snapshot("o"), CURSORS, []) == Question(1, 0)
+    unanswered = Snapshot("o")
+    assert next_question(before, page(3, 2), CURSORS, [], []) == before
+    assert next_question(before, unanswered, CURSORS, [], []) == before
+    assert next_question(Question(1, 0), unanswered, CURSORS, [], []) == Question(1, 0)
 
 
 def test_open_jobs_that_no_list_shows_are_asked_for_by_id() -> None:
-    asked = next_question(Question(1, 2), page(9), CURSORS, ["j9", "old"])
+    asked = next_question(Question(1, 2), page(9), CURSORS, ["j9", "old"], [])
     assert asked.job_ids == {"old"}
     shown = replace(page(9), asked=(Job("old", "succeeded"),))
-    assert next_question(asked, shown, CURSORS, ["old"]).job_ids == {"old"}
-    assert next_question(asked, shown, CURSORS, []).job_ids == set()
+    assert next_question(asked, shown, CURSORS, ["old"], []).job_ids == {"old"}
+    assert next_question(asked, shown, CURSORS, [], []).job_ids == set()
+
+
+def test_a_job_whose_link_is_gone_is_asked_for_by_id_though_a_list_shows_it() -> None:
+    asked = next_question(Question(1, 2), page(9), CURSORS, ["j9"], ["j9"])
+    assert asked.job_ids == {"j9"}
+    assert next_question(asked, page(9), CURSORS, ["j9"], []).job_ids == set()
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked", "counts"),
+    [
+        (8.0, 7.0, "listed"),
+        (7.0, 8.0, "asked"),
+        (8.0, 8.0, "asked"),
+        (None, 8.0, "asked"),
+        (8.0, None, "asked"),
+    ],
+)
+def test_of_a_job_that_is_listed_and_asked_for_the_later_row_counts(
+    listed: float | None, asked: float | None, counts: str
+) -> None:
+    rows = {
+        "listed": row("j") | {"output": "listed", "updatedAt": listed},
+        "asked": row("j") | {"output": "asked", "updatedAt": asked},
+    }
+    snapshot, _ = read_snapshot(
+        deliver(succeeded=[rows["listed"]], failed=[], job_j=rows["asked"])
+    )
+    assert [job.output for job in snapshot.jobs] == [counts]

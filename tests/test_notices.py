@@ -186,19 +186,22 @@ async def test_a_crash_between_showing_and_recording_tells_it_again(
 
 
 async def test_what_could_not_be_recorded_is_told_again_and_stops_nothing(
-    gallery: Gallery, caplog: pytest.LogCaptureFixture
+    gallery: Gallery, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def refuse(*_: object) -> None:
+        raise OSError("the gallery cannot be used")
+
     desktop = Desktop(SHOWN)
     office = Office(gallery, desktop)
     await office.fail(failed("j"), failed("k", at=6))
-    await gallery.read(lambda db: db.execute("PRAGMA query_only = ON"))
+    monkeypatch.setattr(gallery, "write", refuse)
     async with at_work(office):
         office.notices.wake()
         async with asyncio.timeout(SOON):
             while len(caplog.records) < 2:
                 await gallery.read(lambda db: None)
         assert office.wire.heard.empty()
-        await gallery.read(lambda db: db.execute("PRAGMA query_only = OFF"))
+        monkeypatch.undo()
         office.notices.wake()
         assert [(await office.next())[2]["jobId"] for _ in range(2)] == ["j", "k"]
         assert await office.told() == "shown through plyer"
@@ -309,3 +312,37 @@ async def test_a_refused_sign_in_is_told_in_the_deployment_s_words(
         await office.looked()
     assert desktop.notes[0] == Note("Stella sign-in needed", "The token has expired.")
     assert len(desktop.notes) == 2  # the second is the mark of having looked
+
+
+async def test_a_disk_that_takes_no_files_is_told_with_what_to_do(
+    gallery: Gallery, caplog: pytest.LogCaptureFixture
+) -> None:
+    desktop = Desktop(SHOWN)
+    caplog.set_level(logging.INFO)
+    async with at_work(Office(gallery, desktop)) as office:
+        office.notices.disk_trouble("The disk is full: free some space.")
+        assert await office.next() == (
+            "notification",
+            "shown",
+            {
+                "jobId": None,
+                "title": "Saving media is paused",
+                "body": "The disk is full: free some space.",
+                "shown": True,
+            },
+        )
+        await office.looked()
+    assert len(desktop.notes) == 2  # the second is the mark of having looked
+    assert caplog.records[0].message.startswith("disk: Saving media is paused: ")
+
+
+async def test_what_is_about_no_job_is_each_told_the_newest_words_only(
+    gallery: Gallery,
+) -> None:
+    office = Office(gallery, Desktop(SHOWN))
+    office.notices.sign_in_refused("Expired.")
+    office.notices.disk_trouble("Full.")
+    office.notices.sign_in_refused("Revoked.")
+    async with at_work(office):
+        bodies = [(await office.next())[2]["body"] for _ in range(2)]
+    assert bodies == ["Revoked.", "Full."]

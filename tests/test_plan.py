@@ -1,10 +1,18 @@
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from dataclasses import replace
+from typing import Any
 
-from materializer.errors import FetchError, FetchUnavailable, OutputRefused
+import pytest
+
+from materializer import retry
+from materializer.errors import (
+    FetchError,
+    FetchUnavailable,
+    LinkGone,
+    OutputDamaged,
+    OutputRefused,
+)
 from materializer.model import SUBMITTED, Job, JobState, Placed, Snapshot
 from materializer.plan import (
     Known,
@@ -12,11 +20,12 @@ from materializer.plan import (
     Plan,
     Work,
     conclude,
+    is_large,
     is_quiet,
     payloads,
     plan,
-    retry_at,
 )
+from materializer.retry import Tried, digest
 
 NOW = 1_000_000_000
 FRESH = 600_000
@@ -33,9 +42,18 @@ def look(
     backlog: bool = False,
     absent: frozenset[str] = frozenset(),
     policy: OpenPolicy = "open",
+    busy: frozenset[str] = frozenset(),
+    tried: dict[str, Tried] | None = None,
 ) -> Plan:
-    snapshot = Snapshot("o", jobs, failed, backlog=backlog, absent=absent)
-    return plan(snapshot, known or {}, now=NOW, policy=policy, fresh_ms=FRESH)
+    return plan(
+        Snapshot("o", jobs, failed, backlog=backlog, absent=absent),
+        known or {},
+        busy=busy,
+        tried=tried or {},
+        now=NOW,
+        policy=policy,
+        fresh_ms=FRESH,
+    )
 
 
 def actions(found: Plan) -> dict[str, str]:
@@ -93,6 +111,70 @@ def test_a_pending_job_waits_for_its_time_and_keeps_what_was_decided() -> None:
     )
 
 
+GONE = Known("pending", "succeeded", "open", 2, NOW + 9, link_gone=True)
+
+
+def with_link(link: str) -> Job:
+    return replace(job(), output={"image": {"url": link}})
+
+
+def test_a_link_that_is_gone_is_tried_at_once_when_another_is_shown() -> None:
+    tried = {"j": Tried(gone=digest(with_link("old")))}
+    known = {"j": GONE}
+    assert look(with_link("old"), known=known, tried=tried) == Plan((), (), (), NOW + 9)
+    (work,) = look(with_link("new"), known=known, tried=tried).work
+    assert (work.ahead, work.link_gone, work.attempts) == (True, True, 2)
+    assert work.tried == tried["j"]
+
+
+def test_another_output_hastens_only_a_job_whose_link_was_gone() -> None:
+    tried = {"j": Tried(gone=digest(with_link("old")))}
+    known = {"j": replace(GONE, link_gone=False)}
+    assert look(with_link("new"), known=known, tried=tried).work == ()
+
+
+def test_a_link_that_was_gone_before_a_restart_is_tried_once_more() -> None:
+    (work,) = look(with_link("old"), known={"j": GONE}).work
+    assert work.ahead
+    again = retry.recall(work.job, [LinkGone("x")], work.tried, ahead=work.ahead)
+    known = {"j": GONE}
+    assert look(with_link("old"), known=known, tried={"j": again}).work == ()
+    due = {"j": replace(GONE, next_attempt_at=NOW)}
+    (work,) = look(with_link("old"), known=due, tried={"j": again}).work
+    assert not work.ahead
+
+
+def test_nothing_is_planned_for_what_is_busy() -> None:
+    known = {"gone": Known("pending", SUBMITTED), "f": Known("pending", SUBMITTED)}
+    failed = (job("f", status="failed"),)
+    absent = frozenset({"gone"})
+    assert look(job(), known=known, failed=failed, absent=absent).work
+    busy = frozenset({"j", "f", "gone"})
+    found = look(job(), known=known, failed=failed, absent=absent, busy=busy)
+    assert found == Plan((), (), (), None)
+
+
+def test_a_busy_job_may_be_the_newest_of_the_backlog() -> None:
+    found = look(job("a", ago=9), job("b"), backlog=True, busy=frozenset({"b"}))
+    assert actions(found) == {"a": "register"}
+
+
+@pytest.mark.parametrize(
+    ("capability", "output", "large"),
+    [
+        ("text_to_video", None, True),
+        ("video_extend", [], True),
+        ("text_to_3d", None, True),
+        ("", {"videos": []}, True),
+        ("new", {"model_glb": {}}, True),
+        ("text_to_image", {"images": [], "model": "x"}, False),
+        ("", "https://a.test/video.mp4", False),
+    ],
+)
+def test_films_and_meshes_are_large(capability: str, output: Any, large: bool) -> None:
+    assert is_large(Job("j", "succeeded", capability, output=output)) is large
+
+
 def test_a_new_failure_is_recorded_once() -> None:
     failed = (job("f", status="failed"),)
     assert look(failed=failed).failed == failed
@@ -143,27 +225,6 @@ def test_a_canceled_job_is_no_news(status: str, quiet: bool) -> None:
     assert is_quiet(job(status=status)) is quiet
 
 
-@given(st.integers(1, 10), st.floats(0, 1, exclude_max=True))
-def test_a_retry_comes_later_and_later_but_comes(attempts: int, chance: float) -> None:
-    when = retry_at(attempts, now=NOW, chance=chance)
-    assert when is not None
-    assert NOW + 1600 <= when <= NOW + 1.2 * 24 * 3600 * 1000
-    later = retry_at(attempts + 1, now=NOW, chance=chance)
-    assert later is None or later > when
-
-
-def test_the_calendar_ends() -> None:
-    assert retry_at(11, now=NOW, chance=0.5) is None
-
-
-@pytest.mark.parametrize(("asked", "waited"), [(90, 90), (0.1, 2), (9e9, 3600)])
-def test_what_the_source_asks_for_is_honoured_up_to_an_hour(
-    asked: float, waited: float
-) -> None:
-    when = retry_at(1, now=NOW, chance=0.5, retry_after=asked)
-    assert when == NOW + waited * 1000
-
-
 def test_all_images_are_one_payload_and_every_other_file_its_own() -> None:
     files = [
         image(0),
@@ -198,10 +259,10 @@ def test_a_payload_says_what_was_asked_for_and_leaves_out_what_was_not() -> None
 
 
 def concluded(
-    *errors: FetchError, attempts: int = 0, recognised: bool = True
+    *errors: FetchError, attempts: int = 0, recognised: bool = True, **fields: Any
 ) -> tuple[str, int, tuple[str, str] | None, bool]:
     found = conclude(
-        Work(job(), "open", frozenset(), attempts),
+        Work(job(), "open", frozenset(), attempts, **fields),
         recognised=recognised,
         placed=[image(1)],
         before=[image(0)],
@@ -209,6 +270,7 @@ def concluded(
         now=NOW,
         chance=0.5,
     )
+    assert (found.next_attempt_at is None) == (found.state != "pending")
     return found.state, len(found.payloads), found.error, found.tell
 
 
@@ -225,9 +287,27 @@ def test_a_refused_output_is_final_and_what_there_is_is_announced() -> None:
     assert concluded(OutputRefused("no")) == ("failed", 1, ("refused", "no"), True)
 
 
+def test_one_refused_output_does_not_end_the_attempts_at_another() -> None:
+    errors = OutputRefused("no"), FetchUnavailable("later")
+    assert concluded(*errors) == ("pending", 0, ("unavailable", "later"), False)
+    assert concluded(*errors, attempts=99) == ("failed", 1, ("refused", "no"), True)
+
+
+def test_what_is_always_damaged_is_final_after_a_few_attempts() -> None:
+    error = OutputDamaged("a page")
+    assert concluded(error, tried=Tried(damaged=2))[0] == "pending"
+    state, announced, why, tell = concluded(error, tried=Tried(damaged=3))
+    assert (state, announced, why, tell) == ("failed", 1, ("damaged", "a page"), True)
+
+
+def test_a_link_that_is_gone_is_told_before_what_mends_by_itself() -> None:
+    errors = FetchUnavailable("later"), LinkGone("gone")
+    assert concluded(*errors)[2] == ("link_gone", "gone")
+
+
 def test_the_end_of_the_calendar_is_final_too() -> None:
     error = FetchUnavailable("gone")
-    assert concluded(error, attempts=10)[:2] == ("failed", 1)
+    assert concluded(error, attempts=99)[:2] == ("failed", 1)
 
 
 def test_an_unrecognised_output_is_kept_announced_and_told() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -33,7 +34,7 @@ from materializer.devserver.deployment import NS_IN_MS
 from materializer.devserver.functions import Call, Function
 from materializer.gallery import items, ledger
 from materializer.ipc.client import Client
-from materializer.model import Account, JobRecord, Snapshot
+from materializer.model import QUERIES, Account, Job, JobRecord, Query, Snapshot
 from materializer.plan import OVERLAP_MS
 from origin import Origin
 
@@ -51,6 +52,15 @@ async def ask_and_leave(state: Path, job_id: str) -> None:
         with suppress(TimeoutError):
             await leaving.call("job.materialize", {"jobId": job_id}, timeout=0)
         await leaving.call("job.get", {"jobId": job_id}, timeout=SOON)
+
+
+def move_cursors(
+    db: sqlite3.Connection, account: Account, cursors: dict[Query, int]
+) -> None:
+    db.executemany(
+        "UPDATE cursors SET since = ? WHERE deployment = ? AND owner = ? AND query = ?",
+        [(at, account.deployment, account.owner, q) for q, at in cursors.items()],
+    )
 
 
 def replace_list(
@@ -160,6 +170,28 @@ async def test_since_counts_until_the_first_answer_is_in_the_ledger(
         finish(backend, "mine")
         await home.event("job", "done", jobId="mine")
         assert 5 not in questions.sinces
+
+
+async def test_an_answer_that_is_not_in_the_ledger_yet_changes_no_question(
+    backend: Backend, state: Path
+) -> None:
+    account = Account(backend.convex_url, backend.owner())
+    async with at_home(state, backend.token_file) as home:
+        finish(backend, "j")
+        await home.event("job", "done", jobId="j")
+        window, pipeline = home.daemon._subscriber._window, home.daemon._pipeline
+        asked = window._question
+        assert asked is not None
+        cursors = dict.fromkeys(QUERIES, asked.succeeded + 5)
+        await home.database.write(move_cursors, account, cursors)
+        rows = (Job("old", "succeeded", completed_at=asked.succeeded),)
+        window.show(account, Snapshot(account.owner, rows, ()))
+        pipeline.has_looked = False
+        await window._ask()
+        assert window._question == asked
+        pipeline.has_looked = True
+        await window._ask()
+        assert window._question.succeeded == asked.succeeded + 5
 
 
 # --- how much is sent again
@@ -361,6 +393,122 @@ async def test_a_job_that_vanishes_before_it_is_here_is_given_up_and_told(
         await home.event("notification", "not_shown", jobId="j")
         job = await home.ask("job.get", jobId="j")
         assert (job["state"], job["error"]) == ("failed", ledger.GONE[1])
+
+
+# --- links that are gone
+
+GET = "media_jobs:getByJobId"
+
+
+@pytest.fixture
+def no_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No retry is due before the test has ended."""
+    monkeypatch.setattr("materializer.retry._CALENDAR", (600.0,) * 9)
+    monkeypatch.setattr("materializer.retry._FLOOR", 600.0)
+
+
+class Signer:
+    """Signs a new link when a job is asked for by its id, while a list keeps the old.
+
+    Attributes:
+        links: those still to be given; the last one is given for ever.
+        asked: how often it was asked.
+    """
+
+    def __init__(self, backend: Backend, *links: str) -> None:
+        self.links = list(links)
+        self.asked = 0
+        self._was = backend.deployment.functions[GET]
+        backend.deployment.functions[GET] = Function("query", self._run)
+
+    def _run(self, call: Call) -> Any:
+        self.asked += 1
+        row = self._was.run(call)
+        link = self.links.pop(0) if len(self.links) > 1 else self.links[0]
+        return row | {"output": {"image": {"url": link}}}
+
+
+async def test_a_job_whose_link_is_gone_is_asked_for_by_id_and_saved_at_once(
+    backend: Backend, state: Path, source: Origin, no_calendar: None
+) -> None:
+    old, new = source.raw("/old", "403 Expired"), source.serve("/new", PNG)
+    signer = Signer(backend, new)
+    finish(backend, "j", output={"image": {"url": old}})
+    async with at_home(state, backend.token_file) as home:
+        await home.event("job", "done", jobId="j")
+        assert [head.split(" ")[1] for head in source.requests] == ["/old", "/new"]
+        assert signer.asked == 1
+        # The list goes on showing the old link, and nobody cares.
+        finish(backend, "next")
+        await home.event("job", "done", jobId="next")
+        assert (await home.ask("job.get", jobId="j"))["attempts"] == 2
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_new_link_is_asked_for_after_each_attempt_at_one_that_is_gone(
+    backend: Backend, state: Path, source: Origin
+) -> None:
+    gone = [source.raw(f"/{n}", "404 Gone") for n in range(4)]
+    signer = Signer(backend, *gone[1:], source.serve("/new", PNG))
+    finish(backend, "j", output={"image": {"url": gone[0]}})
+    async with at_home(state, backend.token_file) as home:
+        await home.event("job", "done", jobId="j")
+        assert signer.asked == 4
+        asked = [head.split(" ")[1] for head in source.requests]
+        assert [path for path in ("/0", "/1", "/2", "/3", "/new") if path in asked] == [
+            *dict.fromkeys(asked)
+        ]
+
+
+async def test_a_link_that_was_gone_before_a_restart_is_asked_for_after_it(
+    backend: Backend, state: Path, source: Origin, no_calendar: None
+) -> None:
+    old = source.raw("/old", "410 Gone")
+    signer = Signer(backend, old)
+    finish(backend, "j", output={"image": {"url": old}})
+    async with at_home(state, backend.token_file) as home:
+        await home.event("job", "pending", jobId="j")
+    signer.links = [source.serve("/new", PNG)]
+    async with at_home(state, backend.token_file) as home:
+        await home.event("job", "done", jobId="j")
+
+
+async def test_a_deployment_that_tells_of_no_single_job_fails_in_that_alone(
+    backend: Backend, state: Path, source: Origin, no_calendar: None
+) -> None:
+    del backend.deployment.functions[GET]
+    old, new = source.raw("/old", "403 Expired"), source.serve("/new", PNG)
+    at = finish(backend, "j", output={"image": {"url": old}})
+    async with at_home(state, backend.token_file) as home:
+        await home.event("job", "pending", jobId="j")
+        finish(backend, "next")
+        await home.event("job", "done", jobId="next")
+        feed = (await home.ask("daemon.status"))["feed"]
+        assert feed["state"] == "live"
+        assert "getByJobId" in feed["lastError"]
+        assert (await home.ask("job.get", jobId="j"))["state"] == "pending"
+        backend.deployment.succeed(at * NS_IN_MS, "j", {"image": {"url": new}})
+        await home.event("job", "done", jobId="j")
+
+
+async def test_following_the_ledger_writes_nothing_to_it(
+    backend: Backend, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_home(state, backend.token_file) as home:
+        await home.event("feed", "live")
+        written: list[Any] = []
+        write = home.database.write
+
+        async def note(do: Any, *args: Any, **kwargs: Any) -> Any:
+            written.append(do)
+            return await write(do, *args, **kwargs)
+
+        monkeypatch.setattr(home.database, "write", note)
+        for n in range(3):
+            finish(backend, f"j{n}")
+            await home.event("job", "done", jobId=f"j{n}")
+    assert {*written} == {ledger.take_up, ledger.settle}
+    assert written.count(ledger.settle) == 3
 
 
 # --- a job that changes its mind

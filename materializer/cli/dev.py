@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--weather",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Troubles for the feed's clients, as TOML; see below.",
+    help="Troubles for the clients of feed and storage, as TOML; see below.",
 )
 def dev(
     port: int, state: Path | None, allow_remote: bool, weather: Path | None
@@ -44,11 +44,17 @@ def dev(
 
     The first line on stdout is JSON with convexUrl, siteUrl, token and tokenFile.
 
-    A weather file has a table [[trouble]] for each trouble. `does` is drop, reset,
-    close (with `code` and `reason`), delay (by `seconds`), refuse (with `status` and
-    `body`), garbage, wrong_version, expire, duplicate or half_open. `connection = 2`,
-    `after_messages` and `after_seconds` say when, `always = true` each time and not
-    just the first.
+    A weather file has a table [[trouble]] for each trouble of the feed. `does` is drop,
+    reset, close (with `code` and `reason`), delay (by `seconds`), refuse (with `status`
+    and `body`), garbage, wrong_version, expire, duplicate or half_open.
+    `connection = 2`, `after_messages` and `after_seconds` say when, `always = true`
+    each time and not just the first.
+
+    A table [[storage]] is a trouble of a download. `does` is cut, reset, stall (with
+    `after_bytes` and `framing`), slow (with `rate`), refuse (with `status`, `body`,
+    `retry_after` and `as_date`), redirect (with `to` and `status`), lie_length (with
+    `by`), page, endless, encode, wrong_digest, changed, no_ranges or bad_range.
+    `request = 2` says when, `always = true` each time.
     """
     logs.setup_logging("warning", "text")
     with contextlib.ExitStack() as stack:

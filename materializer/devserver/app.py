@@ -29,6 +29,7 @@ from materializer.devserver.studio import Studio
 from materializer.devserver.sync import Conversation
 from materializer.devserver.tokens import LIFETIME, Tokens
 from materializer.devserver.upgrade import AS_CONVEX, Pace, SyncSocket
+from materializer.devserver.verbatim import HttpConnection
 from materializer.devserver.weather import CLEAR, Sky, Weather
 from materializer.errors import SettingsInvalid
 
@@ -43,7 +44,7 @@ class Backend:
         host: an address of this machine.
         allow_remote: permit a host that other machines can reach.
         speed: how many times faster than usual jobs wait and run.
-        weather: what the feed's clients are put through.
+        weather: what the clients of the feed and of the storage are put through.
         pace: how the feed's connections are kept alive.
 
     Attributes:
@@ -101,7 +102,7 @@ class Backend:
 
     @property
     def weather(self) -> Weather:
-        """What connections to the feed are put through, from when it was set on."""
+        """What clients are put through, from when it was set on."""
         return self._sky.weather
 
     @weather.setter
@@ -122,7 +123,7 @@ class Backend:
         with _listen(*self._address) as listener:
             self.convex_url = self.site_url = _url(listener)
             self.deployment = Deployment(time.time_ns())
-            self.storage = Storage(secret, time.time)
+            self.storage = Storage(secret, time.time, lambda: self._sky)
             self._tokens = Tokens(secret)
             self._studio = Studio(
                 self.deployment, self.storage, self.site_url, self._speed
@@ -144,7 +145,7 @@ class Backend:
             Starlette(routes=self._routes()),
             # The one door to a websocket that does not lead through ASGI.
             ws=cast("type[asyncio.Protocol]", self._upgrade),
-            http="h11",
+            http=HttpConnection,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -17,6 +17,10 @@ from hashlib import sha256
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from materializer.devserver.spoiled import spoiled
+from materializer.devserver.weather import Sky
 
 LINK_LIFETIME = 3600.0
 
@@ -33,11 +37,15 @@ class Storage:
     Args:
         secret: signs the links.
         clock: seconds since 1970.
+        sky: gives the weather that requests with a good link are exposed to.
     """
 
-    def __init__(self, secret: bytes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, secret: bytes, clock: Callable[[], float], sky: Callable[[], Sky]
+    ) -> None:
         self._secret = secret
         self._clock = clock
+        self._sky = sky
         self._objects: dict[str, _Stored] = {}
 
     @property
@@ -60,7 +68,7 @@ class Storage:
         text = f"{name}\n{expires}".encode()
         return hmac.new(self._secret, text, sha256).hexdigest()
 
-    async def _serve(self, request: Request) -> Response:
+    async def _serve(self, request: Request) -> ASGIApp:
         name = request.path_params["name"]
         expires = request.query_params.get("expires", "")
         signature = request.query_params.get("sig", "").encode()
@@ -71,13 +79,32 @@ class Storage:
         stored = self._objects.get(name)
         if stored is None:
             return _refuse(404, "StorageFileNotFound", "There is no such file.")
-        return _answer(stored, request.headers.get("range"))
+        span = _span(request.headers.get("range"), len(stored.data))
+        if request.method == "HEAD":
+            return _answer(stored, span)
+        trouble = self._sky().request(span and span[0])
+        if trouble is None:
+            return _answer(stored, span)
+        if trouble.does == "changed":
+            stored = self._objects[name] = _changed(stored)
+        elif trouble.does == "no_ranges":
+            span = None
+        elif trouble.does == "bad_range":
+            span = 0, len(stored.data)
+        return spoiled(trouble, _answer(stored, span), self._clock())
 
 
-def _answer(stored: _Stored, wanted: str | None) -> Response:
+def _changed(stored: _Stored) -> _Stored:
+    """Return another file of the same length: a byte in its middle is different."""
+    data = bytearray(stored.data)
+    if data:
+        data[len(data) // 2] ^= 1
+    return _Stored(bytes(data), stored.mime_type)
+
+
+def _answer(stored: _Stored, span: tuple[int, int] | None) -> Response:
     size = len(stored.data)
     headers = {"Accept-Ranges": "bytes"}
-    span = _span(wanted, size)
     if span is None:
         digest = base64.b64encode(sha256(stored.data).digest()).decode()
         headers["Digest"] = f"sha-256={digest}"

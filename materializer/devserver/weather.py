@@ -1,8 +1,9 @@
-"""Weather: what the sync socket does to its clients, and when.
+"""Weather: what the sync socket and the storage do to their clients, and when.
 
-Pure and without chance: counts of connections and messages and the age of the
-connection go in, what happens comes out. Connections are counted from 1, from the
-moment at which the weather sets in, refused ones included.
+Pure and without chance: counts of connections, messages and requests and the age of
+the connection go in, what happens comes out. Connections to the feed and requests for
+stored files are counted from 1, each from the moment at which the weather sets in,
+refused ones included.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _MAX_REASON = 123  # bytes, of a Close frame
 
 def _failing(status: int) -> int:
     if HTTPStatus(status) < HTTPStatus.BAD_REQUEST:
-        raise ValueError("an upgrade is refused with a status of 400 or more")
+        raise ValueError("what is refused has a status of 400 or more")
     return status
 
 
@@ -40,17 +41,25 @@ class _Trouble(BaseModel):
     """One trouble.
 
     Attributes:
-        connection: only on this one; without it, on any.
         always: each time that its conditions are met, and not just the first.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    connection: Annotated[int, Field(ge=1)] | None = None
     always: bool = False
 
 
-class Refuse(_Trouble):
+class _OfFeed(_Trouble):
+    """A trouble of the feed.
+
+    Attributes:
+        connection: only on this one; without it, on any.
+    """
+
+    connection: Annotated[int, Field(ge=1)] | None = None
+
+
+class Refuse(_OfFeed):
     """The upgrade is answered with this instead."""
 
     does: Literal["refuse"] = "refuse"
@@ -58,7 +67,7 @@ class Refuse(_Trouble):
     body: str = ""
 
 
-class _Later(_Trouble):
+class _Later(_OfFeed):
     """A trouble of a connection that stands.
 
     Attributes:
@@ -107,19 +116,104 @@ Trouble = Annotated[
 ]
 
 
+class _OfFile(_Trouble):
+    """A trouble of a request for a stored file whose link is good.
+
+    Attributes:
+        request: only of this one; without it, of any.
+    """
+
+    request: Annotated[int, Field(ge=1)] | None = None
+
+
+class Break(_OfFile):
+    """The body does not come to its end.
+
+    cut ends the connection, reset does so without a FIN, and stall says nothing more.
+
+    Attributes:
+        after_bytes: so many of the body are sent; without it, half of them.
+        framing: how a client could know the end. But with `length` there is neither a
+            length nor a digest.
+    """
+
+    does: Literal["cut", "reset", "stall"]
+    after_bytes: Annotated[int, Field(ge=0)] | None = None
+    framing: Literal["length", "chunked", "close"] = "length"
+
+
+class Slow(_OfFile):
+    """The body comes at so many bytes a second."""
+
+    does: Literal["slow"] = "slow"
+    rate: Annotated[int, Field(ge=1)] = 1024
+
+
+class Deny(_OfFile):
+    """The request is answered with this instead.
+
+    Attributes:
+        retry_after: seconds, for a header of that name.
+        as_date: it tells the time at which they have passed.
+    """
+
+    does: Literal["refuse"] = "refuse"
+    status: Annotated[int, AfterValidator(_failing)] = 503
+    body: str = ""
+    retry_after: Annotated[int, Field(ge=0)] | None = None
+    as_date: bool = False
+
+
+class Redirect(_OfFile):
+    """The file is said to be elsewhere: at a URL, or a path of the backend."""
+
+    does: Literal["redirect"] = "redirect"
+    to: Annotated[str, Field(pattern="^[!-~]+$")]
+    status: Literal[301, 302, 303, 307, 308] = 302
+
+
+class Lie(_OfFile):
+    """So many bytes more than come are announced, or fewer where it is negative."""
+
+    does: Literal["lie_length"] = "lie_length"
+    by: int = 1
+
+
+class Swap(_OfFile):
+    """Something else comes.
+
+    page is a page to sign in at, endless has no length and goes on with zeros, encode
+    is gzip that nobody asked for, and wrong_digest has the digest of something else.
+    From changed on, the file is another one of the same length. no_ranges sends the
+    whole for a part, and bad_range calls the whole a part that begins at 0.
+    """
+
+    does: Literal[
+        "page", "endless", "encode", "wrong_digest", "changed", "no_ranges", "bad_range"
+    ]
+
+
+StorageTrouble = Annotated[
+    Break | Slow | Deny | Redirect | Lie | Swap, Field(discriminator="does")
+]
+
+
 class Weather(BaseModel):
-    """All troubles to come. A clear sky has none."""
+    """All troubles to come, of the feed and of the storage. A clear sky has none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trouble: tuple[Trouble, ...] = ()
+    storage: tuple[StorageTrouble, ...] = ()
 
 
 CLEAR = Weather()
 
 
 def parse(text: str) -> Weather:
-    """Read a weather file: TOML with one table `[[trouble]]` for each trouble.
+    """Read a weather file, TOML with one table for each trouble.
+
+    `[[trouble]]` is one of the feed, `[[storage]]` one of a request for a stored file.
 
     Raises:
         ValueError: it is none; the words say where and why, on one line.
@@ -133,17 +227,33 @@ def parse(text: str) -> Weather:
 
 
 class Sky:
-    """The weather as it goes on: counts connections, and knows what is over."""
+    """The weather as it goes on: counts what comes, and knows what is over."""
 
     def __init__(self, weather: Weather) -> None:
         self.weather = weather
         self._left = list(weather.trouble)
         self._connections = 0
+        self._left_of_storage = list(weather.storage)
+        self._requests = 0
 
     def connect(self) -> Overhead:
         """Return the sky over the next connection."""
         self._connections += 1
         return Overhead(self._left, self._connections)
+
+    def request(self, start: int | None) -> StorageTrouble | None:
+        """Count a request for a stored file; return the first trouble that is its own.
+
+        Args:
+            start: where the part begins that it asks for; None for the whole.
+        """
+        self._requests += 1
+        for trouble in self._left_of_storage:
+            if trouble.request in {None, self._requests} and _fits(trouble, start):
+                if not trouble.always:
+                    self._left_of_storage.remove(trouble)
+                return trouble
+        return None
 
 
 class Overhead:
@@ -211,6 +321,18 @@ class Overhead:
     def _strikes(self, trouble: Trouble) -> None:
         if not trouble.always:
             self._left.remove(trouble)
+
+
+def _fits(trouble: StorageTrouble, start: int | None) -> bool:
+    match trouble.does:
+        case "no_ranges":
+            return start is not None
+        case "bad_range":
+            return bool(start)
+        case "encode" | "wrong_digest":
+            return start is None
+        case _:
+            return True
 
 
 def _wrong_version(text: str) -> str | None:

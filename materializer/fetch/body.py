@@ -25,6 +25,9 @@ _BUFFERS = 4
 _TELL_SECONDS = 0.25
 _MIN_SPEED = 1024
 
+Read = Callable[[int, int], bytes]
+"""Gives so many bytes of a file, from an offset on: offset, count."""
+
 Progress = Callable[[int, int | None], None]
 """Hears how many bytes have come, and of how many where that is known."""
 
@@ -49,8 +52,10 @@ def copy(
     bandwidth: Bandwidth,
     progress: Progress,
     cut: Cut,
-) -> str:
-    """Append the body to what there is; return the SHA-256 of the whole, in hex.
+) -> tuple[str, Read]:
+    """Append the body to what there is.
+
+    Returns the SHA-256 of the whole, in hex, and what reads it.
 
     Raises:
         OutputRefused: it is too large.
@@ -76,7 +81,7 @@ def copy(
             meter.count(count, began)
     finally:
         digest = hasher.end()
-    return digest
+    return digest, part.read
 
 
 def too_large(limit: int) -> OutputRefused:
@@ -84,7 +89,9 @@ def too_large(limit: int) -> OutputRefused:
     return OutputRefused(f"it is larger than the {limit} bytes that max_bytes allows")
 
 
-def _at_once(answer: Answer, part: Partial, meter: _Meter, total: int) -> str:
+def _at_once(
+    answer: Answer, part: Partial, meter: _Meter, total: int
+) -> tuple[str, Read]:
     view = memoryview(bytearray(total + 1))
     size = 0
     while True:
@@ -94,8 +101,13 @@ def _at_once(answer: Answer, part: Partial, meter: _Meter, total: int) -> str:
             break
         size += count
         meter.count(count, began)
-    part.write(view[:size])
-    return hashlib.sha256(view[:size]).hexdigest()
+    whole = view[:size]
+    part.write(whole)
+
+    def read(at: int, count: int) -> bytes:
+        return bytes(whole[at : at + count])
+
+    return hashlib.sha256(whole).hexdigest(), read
 
 
 class _Meter:

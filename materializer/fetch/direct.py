@@ -13,7 +13,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +25,10 @@ from materializer.fetch.streams import Stream, TcpStream, TlsStream
 _HEAD = 64 * 1024
 _READ = 8 * 1024  # so that of a body little comes with the head, and is copied
 _SLICE = 256 * 1024
+_FRESH_SECONDS = 1.0
 _IDLE_SECONDS = 30.0
 _IDLE_MOST = 16
+_FAILURES = (OSError, h11.RemoteProtocolError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,17 @@ class DirectTransport(httpx.BaseTransport):
             stream = self._take(place)
             fresh = stream is None
             if stream is None:
-                with _translated(httpx.ConnectError, httpx.ConnectTimeout):
+                try:
                     stream = self._connect(place, timeout["connect"])
+                except _FAILURES as error:
+                    raise _failure(error, connecting=True) from error
             request.extensions.get("watch", _nobody)(stream)
             try:
-                with _translated(httpx.ReadError, httpx.ReadTimeout):
-                    return self._ask(stream, place, request, timeout["read"])
-            except httpx.TransportError:
+                return self._ask(stream, place, request, timeout["read"])
+            except _FAILURES as error:
                 stream.close()
-                if fresh:
-                    raise  # another may have been closed while nobody used it
+                if fresh:  # another may have been closed while nobody used it
+                    raise _failure(error) from error
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -143,6 +145,8 @@ class DirectTransport(httpx.BaseTransport):
             kept = self._idle[place]
             while kept:
                 since, stream = kept.pop()
+                if now - since < _FRESH_SECONDS:
+                    return stream  # if it was closed nevertheless, another one is made
                 if now - since < _IDLE_SECONDS and stream.idle():
                     return stream
                 stream.close()
@@ -185,8 +189,10 @@ class _Body(httpx.SyncByteStream):
         Raises:
             httpx.TransportError: it was cut.
         """
-        with _translated(httpx.ReadError, httpx.ReadTimeout):
+        try:
             return self._read(view)
+        except _FAILURES as error:
+            raise _failure(error) from error
 
     def __iter__(self) -> Iterator[bytes]:
         view = memoryview(bytearray(_SLICE))
@@ -280,6 +286,7 @@ def _head(stream: Stream, wire: h11.Connection, timeout: float | None) -> h11.Re
     """Read the head of the answer, all of it within `timeout` seconds."""
     view = memoryview(bytearray(_READ))
     due = None if timeout is None else time.monotonic() + timeout
+    wire.receive_data(bytes(view[: stream.recv_into(view)]))
     while True:
         event: Any = wire.next_event()
         if isinstance(event, h11.Response):
@@ -309,18 +316,14 @@ def _body(
     return _Body(stream, bytes(first), left, release)
 
 
-@contextmanager
-def _translated(
-    failed: type[httpx.TransportError], late: type[httpx.TransportError]
-) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise late(str(error)) from error
-    except OSError as error:
-        raise failed(str(error)) from error
-    except h11.RemoteProtocolError as error:
-        raise httpx.RemoteProtocolError(str(error)) from error
+def _failure(error: Exception, *, connecting: bool = False) -> httpx.TransportError:
+    """Return what httpx calls a failure."""
+    say = str(error)
+    if isinstance(error, h11.RemoteProtocolError):
+        return httpx.RemoteProtocolError(say)
+    if isinstance(error, TimeoutError):
+        return httpx.ConnectTimeout(say) if connecting else httpx.ReadTimeout(say)
+    return httpx.ConnectError(say) if connecting else httpx.ReadError(say)
 
 
 def _nobody(_: Stream) -> None:

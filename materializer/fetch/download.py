@@ -223,15 +223,17 @@ class Fetcher:
             resumed = part.size > 0
             part.begin(announced)
             limits = body.Limits(order.limit, self._rules.idle_timeout)
-            sha256 = body.copy(answer, part, limits, self._bandwidth, progress, cut)
+            sha256, read = body.copy(
+                answer, part, limits, self._bandwidth, progress, cut
+            )
         if announced.sha256 not in (None, sha256):
             if resumed:
                 raise _Mixed
             raise OutputDamaged("its content has another digest than was announced")
         if part.size == 0:
             raise OutputDamaged("its source sent nothing")
-        head = part.read(0, HEAD)
-        order.check(head, part.size, part.read)
+        head = read(0, HEAD)
+        order.check(head, part.size, read)
         part.finish()
         return Fetched(order.part, part.size, sha256, head, kind)
 

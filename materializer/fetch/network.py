@@ -55,8 +55,10 @@ class Answer:
         Raises:
             FetchUnavailable: the body was cut.
         """
-        with _translated(self._host):
+        try:
             return int(self._read(view))
+        except httpx.TransportError as error:
+            raise _unavailable(self._host, error) from error
 
 
 class Network:
@@ -69,11 +71,7 @@ class Network:
     """
 
     def __init__(self, *, user_agent: str, idle_timeout: float, plain: bool) -> None:
-        self._headers = {
-            "User-Agent": user_agent,
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-        }
+        self._user_agent = user_agent
         connect = min(idle_timeout, _CONNECT_SECONDS)
         self._timeout = httpx.Timeout(idle_timeout, connect=connect).as_dict()
         self._direct = DirectTransport(_trust)
@@ -98,8 +96,10 @@ class Network:
         Raises:
             FetchUnavailable: none can, or there is no proper answer.
         """
-        with _translated(route.host):
+        try:
             response = self._send(route, proxy, headers, cut)
+        except httpx.TransportError as error:
+            raise _unavailable(route.host, error) from error
         try:
             yield Answer(response, route.host)
         finally:
@@ -117,11 +117,14 @@ class Network:
         if self._plain is not None and proxy is None:
             transport = self._plain
         target = route.target.encode("ascii")
+        asked = _headers(self._user_agent, _authority(route))
+        if headers:
+            asked = httpx.Headers({**asked, **headers})
         for address in route.addresses:
             request = httpx.Request(
                 "GET",
                 _url(route.scheme, address, route.port),
-                headers={"Host": _authority(route), **self._headers, **headers},
+                headers=asked,
                 extensions={
                     "timeout": self._timeout,
                     "target": target,
@@ -177,6 +180,19 @@ def _url(scheme: str, address: str, port: int) -> httpx.URL:
     return httpx.URL(f"{scheme}://{_host(address)}:{port}/")
 
 
+@functools.lru_cache(maxsize=64)
+def _headers(user_agent: str, authority: str) -> httpx.Headers:
+    """Return what every request to a server says, in the form that httpx keeps."""
+    return httpx.Headers(
+        {
+            "Host": authority,
+            "User-Agent": user_agent,
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+        }
+    )
+
+
 def _authority(route: Route) -> str:
     usual = {"http": 80, "https": 443}[route.scheme]
     host = _host(route.host)
@@ -194,12 +210,8 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-@contextmanager
-def _translated(host: str) -> Iterator[None]:
-    try:
-        yield
-    except httpx.TransportError as error:
-        cause = _CAUSES.get(type(error), type(error).__name__)
-        if isinstance(error.__cause__, ssl.SSLError):
-            cause = "its certificate cannot be trusted, or TLS failed"
-        raise FetchUnavailable(f"{host} did not deliver: {cause}") from error
+def _unavailable(host: str, error: httpx.TransportError) -> FetchUnavailable:
+    cause = _CAUSES.get(type(error), type(error).__name__)
+    if isinstance(error.__cause__, ssl.SSLError):
+        cause = "its certificate cannot be trusted, or TLS failed"
+    return FetchUnavailable(f"{host} did not deliver: {cause}")

@@ -65,10 +65,10 @@ class Partial:
         self._note_path = path.with_name(f"{path.name}.json")
         self._opener = opener
         self._file = opener(str(path), os.O_RDWR | os.O_CREAT)
-        there = os.fstat(self._file).st_size
-        note = self._read_note() if there else None
+        self._there = os.fstat(self._file).st_size
+        note = self._read_note() if self._there else None
         self.body = note.body if note else Body()
-        self.size = _trusted(note, there) if note else 0
+        self.size = _trusted(note, self._there) if note else 0
         self._synced = self.size
         self._noted = False
 
@@ -81,16 +81,18 @@ class Partial:
     def restart(self) -> None:
         """Forget what there is."""
         os.ftruncate(self._file, 0)
-        self.size = self._synced = 0
+        os.lseek(self._file, 0, os.SEEK_SET)
+        self.size = self._synced = self._there = 0
         self.body, self._noted = Body(), False
         self._note_path.unlink(missing_ok=True)
 
     def begin(self, body: Body) -> None:
         """Go on, or begin, with what `body` announces, from `size` on."""
         self.body = body
-        if os.fstat(self._file).st_size != self.size:
+        if self._there > self.size:
             os.ftruncate(self._file, self.size)
-        os.lseek(self._file, self.size, os.SEEK_SET)
+        if self._there:
+            os.lseek(self._file, self.size, os.SEEK_SET)
 
     def note(self) -> None:
         """See to it that what is written from now on can be gone on with later."""
@@ -107,6 +109,7 @@ class Partial:
         while data:
             written = os.write(self._file, data)
             self.size += written
+            self._there = self.size
             data = data[written:]
         if self._noted and self.size - self._synced >= _SYNC_EVERY:
             os.fsync(self._file)

@@ -49,9 +49,9 @@ class TcpStream:
         except BaseException:
             self._socket.close()
             raise
+        self._timeout: float | None = timeout
         self.recv_into = self._socket.recv_into
         self.sendall = self._socket.sendall
-        self.settimeout = self._socket.settimeout
         self.close = self._socket.close
 
     @classmethod
@@ -60,8 +60,15 @@ class TcpStream:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return cls(str(found[0][4][0]), port, timeout)
 
+    def settimeout(self, seconds: float) -> None:
+        """Let every wait end after so long."""
+        if seconds != self._timeout:  # it is a system call
+            self._socket.settimeout(seconds)
+            self._timeout = seconds
+
     def idle(self) -> bool:
         """Whether nothing has come, not even the end."""
+        self._timeout = None
         self._socket.setblocking(False)
         try:
             self._socket.recv(1, socket.MSG_PEEK)

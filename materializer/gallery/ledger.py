@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from materializer import naming
+from materializer.errors import LinkGone
 from materializer.gallery import items, outbox
 from materializer.model import (
     QUERIES,
@@ -21,13 +23,31 @@ from materializer.plan import OVERLAP_MS, Known, Work
 
 GONE = "gone", "the backend no longer has this job"
 
+_NEVER = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far an account's jobs have settled.
+
+    Attributes:
+        cursors: from which completion on each query is asked, in ms.
+        open_jobs: those that have not settled yet.
+        gone: of them those whose last attempt ended with a link that is no longer good,
+            each with the number of its attempts.
+    """
+
+    cursors: dict[Query, int]
+    open_jobs: frozenset[str]
+    gone: dict[str, int]
+
 
 def known(
     db: sqlite3.Connection, owner: str, job_ids: Sequence[str]
 ) -> dict[str, Known]:
     """Return what is known of these jobs; unknown ones are left out."""
     rows = db.execute(
-        "SELECT job_id, state, status, action, attempts, next_attempt_at,"
+        "SELECT job_id, state, status, action, attempts, next_attempt_at, error_code,"
         " (SELECT json_group_array(idx) FROM items i"
         "   WHERE i.owner = j.owner AND i.job_id = j.job_id) AS have"
         " FROM jobs j WHERE owner = ? AND job_id IN (SELECT value FROM json_each(?))",
@@ -41,6 +61,7 @@ def known(
             row["attempts"],
             row["next_attempt_at"],
             frozenset(json.loads(row["have"])),
+            row["error_code"] == LinkGone.code,
         )
         for row in rows
     }
@@ -63,6 +84,22 @@ def remember(
         part.job.job_id: _enter(db, account, part.job, "pending", part.action)
         for part in work
     }
+
+
+def take_up(
+    db: sqlite3.Connection,
+    account: Account,
+    work: Sequence[Work],
+    now: int,
+    reached: Mapping[Query, int],
+) -> dict[str, str]:
+    """Enter the work that a snapshot calls for, then move the cursors, as `advance`.
+
+    Returns what `remember` does.
+    """
+    stems = remember(db, account, work) if work else {}
+    advance(db, account, now, reached)
+    return stems
 
 
 def submit(db: sqlite3.Connection, account: Account, job_id: str, now: int) -> None:
@@ -120,7 +157,7 @@ def settle(
     now: int,
     reached: Mapping[Query, int],
 ) -> list[DisplayUpdate]:
-    """Record an attempt: files, state, announcements and cursors, as `advance` does.
+    """Record an attempt: files, state, announcements and cursor, as `advance` does.
 
     The job must have been remembered. Returns the announcements with their numbers.
     `now` is in ms.
@@ -147,7 +184,9 @@ def settle(
         outbox.append(db, account.owner, settlement.action, payload)
         for payload in settlement.payloads
     ]
-    advance(db, account, now, reached)
+    query: Query = "succeeded" if job.succeeded else "failed"
+    if query in reached:  # the other query's jobs are as they were
+        advance(db, account, now, {query: reached[query]})
     return updates
 
 
@@ -190,12 +229,15 @@ def advance(
     was dated by a clock that is wrong, and must not hide what ends until then. An open
     job that is older than the cursor is asked for by id, so it holds nothing back.
     """
-    for query, since in _cursors(db, account).items():
+    cursors = _cursors(db, account)
+    for query in cursors.keys() & reached.keys():
+        since = cursors[query]
         kind = (account.owner, account.deployment, query == "succeeded")
-        (held,) = db.execute(
-            "SELECT coalesce(min(finished_at), 9e18) FROM jobs WHERE owner = ?"
+        held = db.execute(
+            "SELECT finished_at FROM jobs WHERE owner = ?"
             " AND deployment = ? AND (status = 'succeeded') = ?"
-            " AND state = 'pending' AND finished_at >= ?",
+            " AND state = 'pending' AND finished_at >= ?"
+            " ORDER BY finished_at LIMIT 1",
             (*kind, since),
         ).fetchone()
         settled = db.execute(
@@ -203,7 +245,12 @@ def advance(
             " AND deployment = ? AND (status = 'succeeded') = ?"
             " AND state <> 'pending' AND finished_at > ? AND finished_at <= ?"
             " AND finished_at < ? ORDER BY finished_at DESC LIMIT 1",
-            (*kind, since + OVERLAP_MS, min(reached.get(query, 0), now), held),
+            (
+                *kind,
+                since + OVERLAP_MS,
+                min(reached[query], now),
+                held["finished_at"] if held else _NEVER,
+            ),
         ).fetchone()
         if settled is not None:
             db.execute(
@@ -218,9 +265,29 @@ def advance(
             )
 
 
+def standing(db: sqlite3.Connection, account: Account) -> Standing:
+    """Return how far an account's jobs have settled."""
+    rows = db.execute(
+        "SELECT job_id, attempts, error_code FROM jobs"
+        " WHERE owner = ? AND deployment = ? AND state = 'pending'",
+        (account.owner, account.deployment),
+    ).fetchall()
+    return Standing(
+        _cursors(db, account),
+        frozenset(row["job_id"] for row in rows),
+        {r["job_id"]: r["attempts"] for r in rows if r["error_code"] == LinkGone.code},
+    )
+
+
 def cursor(db: sqlite3.Connection, account: Account) -> int | None:
     """Return until when an account's succeeded jobs have settled, in ms, or None."""
     return _cursors(db, account).get("succeeded")
+
+
+def open_stems(db: sqlite3.Connection) -> set[str]:
+    """Return what the file names of every account's open jobs begin with."""
+    rows = db.execute("SELECT stem FROM jobs WHERE state = 'pending'")
+    return {row["stem"] for row in rows}
 
 
 def open_jobs(db: sqlite3.Connection, account: Account) -> list[str]:

@@ -19,6 +19,7 @@ from materializer.place.directory import Directory
 LOCK_STALE = 120.0
 """Seconds after which a lock of another program counts as left behind."""
 
+_FRESH = 0.2  # seconds for which the directories are taken to be where they were
 _PART = re.compile(r"(.+)_[0-9]+\.[^_]+", re.DOTALL)
 _CANNOT_LINK = {
     errno.EPERM,
@@ -48,6 +49,7 @@ class Files:
         self._paths = outputs, partial
         self._lock = threading.Lock()
         self._held: tuple[Directory, Directory] | None = None
+        self._looked_at = 0.0
         self.left: set[str] | None = None
 
     def open(self, path: Path, flags: int) -> int:

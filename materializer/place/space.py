@@ -9,11 +9,16 @@ that is noticed when it happens.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from materializer.place.trouble import disk_trouble, trouble
+
+
+_SMALL = 2**20
+_FRESH = 0.05  # seconds for which the disk is taken to be as full as it was
 
 
 @dataclass(slots=True, eq=False)
@@ -25,8 +30,8 @@ class _Claim:
     size: int = 0
 
     def rest(self) -> int:
-        if not self.size:
-            return 0
+        if self.size < _SMALL:  # what has come of it is not worth a look at the disk
+            return self.size
         come = max(0, self.written() - self.had)
         return max(0, self.size - come)
 
@@ -40,6 +45,8 @@ class Space:
 
     def __init__(self, free: Callable[[], int]) -> None:
         self._free = free
+        self._seen = 0
+        self._seen_at = -_FRESH
         self._lock = threading.Lock()
         self._claims: set[_Claim] = set()
 
@@ -78,7 +85,8 @@ class Space:
                         f" and min_free_space keeps {_mib(keep)}: free some space, and"
                         " it goes on by itself",
                     )
-                claim.had, claim.size = written(), size
+                claim.had = written() if size >= _SMALL else 0
+                claim.size = size
 
         with self._lock:
             self._claims.add(claim)
@@ -89,8 +97,11 @@ class Space:
                 self._claims.remove(claim)
 
     def _left(self) -> int:
+        now = time.monotonic()
         with disk_trouble():
-            return self._free() - sum(claim.rest() for claim in self._claims)
+            if now - self._seen_at >= _FRESH:
+                self._seen, self._seen_at = self._free(), now
+            return self._seen - sum(claim.rest() for claim in self._claims)
 
 
 def _mib(count: int) -> str:

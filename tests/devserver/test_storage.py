@@ -7,6 +7,14 @@ import httpx
 import pytest
 
 from materializer.devserver.app import Backend
+from materializer.devserver.weather import (
+    CLEAR,
+    Break,
+    Deny,
+    StorageTrouble,
+    Swap,
+    Weather,
+)
 
 DATA = bytes(range(256)) * 10
 
@@ -108,3 +116,92 @@ async def test_an_object_that_is_not_kept_is_missing(
 def test_names_carry_an_extension_only_where_one_is_given(backend: Backend) -> None:
     assert backend.storage.keep(b"", "image/png", "png").endswith(".png")
     assert "." not in backend.storage.keep(b"", "audio/mpeg")
+
+
+REST = {"Range": "bytes=1000-"}
+
+
+def make(backend: Backend, *troubles: StorageTrouble) -> None:
+    backend.weather = Weather(storage=troubles)
+
+
+async def test_a_file_that_has_changed_stays_so(
+    backend: Backend, client: httpx.AsyncClient
+) -> None:
+    make(backend, Swap(does="changed", request=2))
+    path = link(backend)
+    before, after, later = [await client.get(path) for _ in range(3)]
+    assert before.content == DATA
+    assert len(after.content) == len(DATA)
+    assert after.content != DATA
+    digest = base64.b64encode(hashlib.sha256(after.content).digest()).decode()
+    assert after.headers["digest"] == f"sha-256={digest}"
+    assert later.content == after.content
+
+
+async def test_a_part_of_a_file_that_has_changed_does_not_tell_it(
+    backend: Backend, client: httpx.AsyncClient
+) -> None:
+    make(backend, Swap(does="changed"))
+    path = link(backend)
+    rest = await client.get(path, headers={"Range": "bytes=2000-"})
+    assert rest.status_code == 206
+    assert rest.headers["content-range"] == "bytes 2000-2559/2560"
+    assert rest.content == DATA[2000:]
+    assert (await client.get(path)).content != DATA
+
+
+async def test_an_empty_file_can_hardly_change(
+    backend: Backend, client: httpx.AsyncClient
+) -> None:
+    make(backend, Swap(does="changed"))
+    path = backend.storage.link(backend.storage.keep(b"", "image/png"))
+    assert (await client.get(path)).content == b""
+
+
+async def test_a_server_without_ranges_sends_the_whole_for_a_part(
+    backend: Backend, client: httpx.AsyncClient
+) -> None:
+    make(backend, Swap(does="no_ranges"))
+    path = link(backend)
+    whole, part = [await client.get(path, headers=REST) for _ in range(2)]
+    assert (whole.status_code, whole.content) == (200, DATA)
+    assert "content-range" not in whole.headers
+    assert (part.status_code, part.content) == (206, DATA[1000:])
+
+
+async def test_a_bad_range_is_another_one_than_was_asked_for(
+    backend: Backend, client: httpx.AsyncClient
+) -> None:
+    make(backend, Swap(does="bad_range"))
+    path = link(backend)
+    bad, good = [await client.get(path, headers=REST) for _ in range(2)]
+    assert (bad.status_code, bad.content) == (206, DATA)
+    assert bad.headers["content-range"] == "bytes 0-2559/2560"
+    assert good.headers["content-range"] == "bytes 1000-2559/2560"
+
+
+async def test_only_good_requests_for_a_file_meet_the_weather(
+    backend: Backend, client: httpx.AsyncClient
+) -> None:
+    make(backend, Deny(status=418, request=1))
+    expired, missing = link(backend, lifetime=-1), backend.storage.link("none")
+    assert (await client.get(expired)).status_code == 403
+    assert (await client.get(missing)).status_code == 404
+    head = await client.head(link(backend))
+    assert head.headers["content-length"] == str(len(DATA))
+    assert (await client.get(link(backend))).status_code == 418
+
+
+async def test_the_weather_over_the_storage_can_change(
+    backend: Backend, client: httpx.AsyncClient
+) -> None:
+    path = link(backend)
+    make(backend, Deny(always=True))
+    assert [(await client.get(path)).status_code for _ in range(2)] == [503, 503]
+    make(backend, Break(does="cut"))
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.get(path)
+    make(backend, Deny(always=True))
+    backend.weather = CLEAR
+    assert (await client.get(path)).content == DATA

@@ -18,12 +18,19 @@ from materializer.devserver.weather import (
     CLEAR,
     GARBAGE,
     Blow,
+    Break,
     Delay,
+    Deny,
     HangUp,
+    Lie,
     Mangle,
     Overhead,
+    Redirect,
     Refuse,
     Sky,
+    Slow,
+    StorageTrouble,
+    Swap,
     Trouble,
     Weather,
     parse,
@@ -134,6 +141,54 @@ def test_a_weather_file_says_what_and_when() -> None:
     assert parse("") == CLEAR
 
 
+def test_a_weather_file_is_for_the_storage_too() -> None:
+    text = """
+        [[storage]]
+        does = "cut"
+        after_bytes = 1000
+        framing = "chunked"
+        request = 2
+
+        [[trouble]]
+        does = "refuse"
+
+        [[storage]]
+        does = "refuse"
+        status = 429
+        body = "later"
+        retry_after = 2
+        as_date = true
+
+        [[storage]]
+        does = "slow"
+        rate = 5000
+        always = true
+
+        [[storage]]
+        does = "redirect"
+        to = "/elsewhere?a=b"
+        status = 308
+
+        [[storage]]
+        does = "lie_length"
+        by = -3
+
+        [[storage]]
+        does = "wrong_digest"
+    """
+    assert parse(text) == Weather(
+        trouble=(Refuse(),),
+        storage=(
+            Break(does="cut", after_bytes=1000, framing="chunked", request=2),
+            Deny(status=429, body="later", retry_after=2, as_date=True),
+            Slow(rate=5000, always=True),
+            Redirect(to="/elsewhere?a=b", status=308),
+            Lie(by=-3),
+            Swap(does="wrong_digest"),
+        ),
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "say"),
     [
@@ -150,12 +205,71 @@ def test_a_weather_file_says_what_and_when() -> None:
         ("[[trouble]]\ndoes='drop'\nconnection=0", "greater than or equal to 1"),
         ("[[trouble]]\ndoes='drop'\nconnection='1'", "valid integer"),
         ("[[trouble]]\ndoes='delay'\nseconds=inf", "finite"),
+        ("[[trouble]]\ndoes='cut'", "trouble.0: Input tag 'cut'"),
+        ("[[storage]]\ndoes='half_open'", "storage.0: Input tag 'half_open'"),
+        ("[[storage]]\ndoes='cut'\nconnection=1", "storage.0.cut.connection: Extra"),
+        ("[[storage]]\ndoes='cut'\nrequest=0", "greater than or equal to 1"),
+        ("[[storage]]\ndoes='cut'\nafter_bytes=-1", "greater than or equal to 0"),
+        ("[[storage]]\ndoes='cut'\nframing='none'", "cut.framing: Input should be"),
+        ("[[storage]]\ndoes='slow'\nrate=0", "slow.rate: Input should be"),
+        ("[[storage]]\ndoes='refuse'\nstatus=302", "400 or more"),
+        ("[[storage]]\ndoes='refuse'\nretry_after=1.5", "valid integer"),
+        ("[[storage]]\ndoes='redirect'", "redirect.to: Field required"),
+        ('[[storage]]\ndoes="redirect"\nto="/a\\r\\nb"', "redirect.to: String"),
+        ("[[storage]]\ndoes='redirect'\nto='/'\nstatus=304", "redirect.status:"),
     ],
 )
 def test_a_weather_file_that_is_none_is_told_on_one_line(text: str, say: str) -> None:
     with pytest.raises(ValueError, match=say) as caught:
         parse(text)
     assert "\n" not in str(caught.value)
+
+
+def storage(*troubles: StorageTrouble) -> Sky:
+    return Sky(Weather(storage=troubles))
+
+
+def test_each_request_for_a_file_meets_the_first_trouble_that_is_left() -> None:
+    page, cut = Swap(does="page"), Break(does="cut")
+    sky = storage(page, cut)
+    assert [sky.request(None) for _ in range(3)] == [page, cut, None]
+
+
+def test_a_trouble_can_be_for_one_request() -> None:
+    page, always = Swap(does="page", request=2), Slow(request=3, always=True)
+    sky = storage(page, always)
+    assert [sky.request(None) for _ in range(4)] == [None, page, always, None]
+
+
+def test_with_always_every_request_meets_it() -> None:
+    page = Swap(does="page", always=True)
+    sky = storage(page, Break(does="cut"))
+    assert [sky.request(None) for _ in range(3)] == [page] * 3
+
+
+@pytest.mark.parametrize(
+    ("trouble", "starts"),
+    [
+        (Swap(does="no_ranges"), [0, 5]),
+        (Swap(does="bad_range"), [5]),
+        (Swap(does="encode"), [None]),
+        (Swap(does="wrong_digest"), [None]),
+        (Swap(does="changed"), [None, 0, 5]),
+        (Break(does="cut"), [None, 0, 5]),
+    ],
+)
+def test_a_trouble_waits_for_a_request_that_it_is_about(
+    trouble: StorageTrouble, starts: list[int | None]
+) -> None:
+    for start in (None, 0, 5):
+        met = storage(trouble).request(start)
+        assert met == (trouble if start in starts else None)
+
+
+def test_the_storage_has_its_own_weather() -> None:
+    sky = Sky(Weather(trouble=(Refuse(connection=1),), storage=(Deny(request=1),)))
+    assert sky.request(None) == Deny(request=1)
+    assert sky.connect().refusal() == Refuse(connection=1)
 
 
 @asynccontextmanager

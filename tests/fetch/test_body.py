@@ -47,7 +47,10 @@ def run(source: Source, part: Partial, **changes: Any) -> str:
         "progress": lambda _r, _t: None,
         "cut": Cut(),
     } | changes
-    return copy(cast("Answer", source), part, **given)
+    digest, read = copy(cast("Answer", source), part, **given)
+    assert read(0, 2**30) == part.read(0, 2**30)
+    assert read(3, 5) == part.read(3, 5)
+    return digest
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
 from pathlib import Path
@@ -546,3 +548,38 @@ async def test_a_source_that_only_drips_is_given_up(
 
     with pytest.raises(FetchUnavailable, match="less than 1 KiB a second"):
         await fetch(fetcher, source.respond("/a", drip), tmp_path)
+
+
+async def test_a_name_that_moves_into_this_network_after_it_was_judged_is_not_followed(
+    fetcher: Fetcher, source: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+    connected: list[str] = []
+
+    def look_up(
+        host: str | bytes, port: int, *_: object, **__: object
+    ) -> list[tuple[object, ...]]:
+        name = host.decode() if isinstance(host, bytes) else host
+        looked_up.append(name)
+        # Public when it is judged, and this computer ever after; an address stays.
+        if name == "rebinds.test":
+            name = "127.0.0.1" if looked_up.count(name) > 1 else "1.1.1.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (name, port))]
+
+    def connect(_: socket.socket, address: tuple[str, int]) -> None:
+        connected.append(address[0])
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody is there")
+
+    monkeypatch.setattr("materializer.fetch.guard._REMEMBERED_FOR", 0.0)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(
+        socket, "socket", type("S", (socket.socket,), {"connect": connect})
+    )
+    url = f"http://rebinds.test:{source.port}/a"
+    source.serve("/a", b"of this network")
+    with pytest.raises(FetchUnavailable, match="no connection"):
+        await fetch(fetcher, url, tmp_path)
+    assert (looked_up.count("rebinds.test"), connected) == (1, ["1.1.1.1"])
+    with pytest.raises(OutputRefused, match="loopback"):
+        await fetch(fetcher, url, tmp_path)
+    assert (connected, source.requests) == (["1.1.1.1"], [])

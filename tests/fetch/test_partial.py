@@ -158,3 +158,24 @@ def test_a_source_is_known_without_its_signature() -> None:
     assert source_of(URL) == source_of("https://files.test/a.mp4")
     assert source_of(URL) != source_of("http://files.test/a.mp4")
     assert "files" not in source_of(URL)
+
+
+def test_a_disk_that_takes_less_than_it_is_given_leaves_no_gap(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = os.urandom(10_000)
+    sizes: list[int] = []
+    write = os.write
+
+    def some(file: int, data: memoryview) -> int:
+        sizes.append(len(data))
+        return write(file, data[: 1 + len(data) // 3])
+
+    monkeypatch.setattr(os, "write", some)
+    with Partial(path, URL, private) as part:
+        part.begin(Body(len(body)))
+        part.write(memoryview(body))
+        assert part.size == len(body)
+        assert part.hash().digest() == hashlib.sha256(body).digest()
+    assert path.read_bytes() == body
+    assert len(sizes) > 10

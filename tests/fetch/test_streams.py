@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -145,3 +147,32 @@ def test_tls_wants_the_name_proved(
         TlsStream(inner, trust, "another.test")
     inner.abort()
     server.join()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_a_signal_in_the_middle_of_a_read_loses_nothing(
+    pair: tuple[TcpStream, socket.socket],
+) -> None:
+    stream, far = pair
+    reader, interrupted = threading.get_ident(), 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted += 1
+
+    def send() -> None:
+        for start in range(0, 30_000, 1000):
+            threading.Event().wait(0.005)  # in which the reader has begun to wait
+            signal.pthread_kill(reader, signal.SIGUSR1)
+            far.sendall(DATA[start : start + 1000])
+        far.shutdown(socket.SHUT_WR)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    sender = threading.Thread(target=send)
+    try:
+        sender.start()
+        assert read_all(stream)[0] == DATA[:30_000]
+        sender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert interrupted > 0

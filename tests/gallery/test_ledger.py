@@ -198,6 +198,71 @@ async def test_each_query_has_its_own_cursor(gallery: Gallery) -> None:
     assert await since(gallery) == 0
 
 
+async def test_what_is_taken_up_is_entered_and_moves_the_cursors_in_one(
+    gallery: Gallery,
+) -> None:
+    await since(gallery)
+    for one in (job("old"), job("older", at=T0 - 9 * MINUTE)):
+        await remember(gallery, one)
+        await gallery.write(ledger.settle, ME, Settlement(one, "done"), LATE, {})
+    new = job("new", at=T0 + MINUTE)
+    work = [Work(new, "open")]
+    stems = await gallery.write(ledger.take_up, ME, work, LATE, EVERYTHING)
+    assert stems == {"new": "new"}
+    assert (await known(gallery, "new")).state == "pending"
+    assert await since(gallery) == T0 - OVERLAP_MS
+    await gallery.write(ledger.settle, ME, Settlement(new, "done"), LATE, {})
+    assert await gallery.write(ledger.take_up, ME, [], LATE, EVERYTHING) == {}
+    assert await since(gallery) == T0 + MINUTE - OVERLAP_MS
+
+
+async def test_a_settlement_moves_only_the_cursor_of_its_own_query(
+    gallery: Gallery,
+) -> None:
+    await since(gallery)
+    failure = Job("f", "failed", completed_at=T0)
+    await gallery.write(ledger.fail, ME, [(failure, True)])
+    await remember(gallery, job())
+    await settle(gallery, job())
+    assert await since(gallery) == T0 - OVERLAP_MS
+    assert await since(gallery, "failed") == 0
+
+
+async def test_how_far_all_has_settled_is_told_in_one(gallery: Gallery) -> None:
+    await gallery.write(ledger.cursors, ME, first=T0)
+    await gallery.write(ledger.submit, ME, "mine", T0)
+    await remember(gallery, job("done"), job("busy"), job("gone"))
+    await settle(gallery, job("done"))
+    for name, code in (("busy", "unavailable"), ("gone", "link_gone")):
+        error = (code, "x")
+        await settle(
+            gallery,
+            job(name),
+            "pending",
+            attempts=3,
+            next_attempt_at=LATE,
+            error=error,
+        )
+    theirs = Account(ME.deployment, "iss|you")
+    await remember(gallery, job("theirs"), account=theirs)
+    assert await gallery.read(ledger.standing, ME) == ledger.Standing(
+        {"succeeded": T0, "failed": T0},
+        frozenset({"mine", "busy", "gone"}),
+        {"gone": 3},
+    )
+    assert (await known(gallery, "gone")).link_gone
+    assert not (await known(gallery, "busy")).link_gone
+
+
+async def test_a_link_that_was_gone_is_forgotten_when_the_job_settles(
+    gallery: Gallery,
+) -> None:
+    await remember(gallery, job())
+    await settle(gallery, job(), "pending", error=("link_gone", "x"))
+    await settle(gallery, job())
+    assert not (await known(gallery)).link_gone
+
+
 async def test_a_submitted_job_is_open_and_moves_and_holds_no_cursor(
     gallery: Gallery,
 ) -> None:

@@ -419,16 +419,19 @@ async def test_too_little_room_is_trouble_that_says_what_to_do(places: Places) -
 async def test_a_download_is_given_its_room_before_a_byte(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mib = 2**20
     usage = shutil.disk_usage(places.outputs)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000 * mib))
     one, other = places.part("a", 0), places.part("b", 0)
-    with places.room(one, keep=100) as reserve, places.room(other, keep=100) as also:
-        await asyncio.to_thread(reserve, 600)
+    keep = 100 * mib
+    with places.room(one, keep=keep) as reserve, places.room(other, keep=keep) as also:
+        await asyncio.to_thread(reserve, 600 * mib)
         with pytest.raises(DiskTrouble, match="does not fit"):
-            also(301)
-        one.write_bytes(b"x" * 600)
-        also(900)
-    await places.require_free(999)
+            also(301 * mib)
+        one.touch()
+        os.truncate(one, 600 * mib)
+        also(900 * mib)
+    await places.require_free(999 * mib)
 
 
 def test_free_space_is_that_of_the_disk(places: Places) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from materializer.errors import DiskTrouble
+from materializer.place import space as room
 from materializer.place.space import Space
 
 MIB = 2**20
@@ -20,6 +21,12 @@ class Disk:
 
     def written(self, name: str) -> int:
         return self.files.get(name, 0)
+
+
+@pytest.fixture(autouse=True)
+def always_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every look at the disk be a fresh one."""
+    monkeypatch.setattr(room, "_FRESH", 0.0)
 
 
 @pytest.fixture
@@ -96,6 +103,25 @@ def test_a_second_reservation_replaces_the_first(space: Space) -> None:
         reserve(600 * MIB)
         reserve(700 * MIB)
         space.require(299 * MIB)
+
+
+def test_what_is_small_and_soon_costs_no_look(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_FRESH", 60.0)
+    looks: list[None] = []
+
+    def free() -> int:
+        looks.append(None)
+        return disk.free()
+
+    space = Space(free)
+    with space.room(lambda: pytest.fail("it looked"), keep=0) as reserve:
+        reserve(MIB - 1)
+        space.require(999 * MIB)
+        with pytest.raises(DiskTrouble):
+            space.require(999 * MIB + 1)
+    assert len(looks) == 1
 
 
 def test_a_disk_that_cannot_be_asked_is_trouble() -> None:
