@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from materializer.place.trouble import disk_trouble, trouble
 
-
 _SMALL = 2**20
 _FRESH = 0.05  # seconds for which the disk is taken to be as full as it was
 
