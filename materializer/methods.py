@@ -165,7 +165,7 @@ class Methods:
         presence, account = self._presence, self._presence.account
         counts = await self._gallery.read(items.counts, presence.shown_owner)
         fetching = sum(
-            owner == presence.shown_owner for owner, _ in self._pipeline.in_flight
+            owner == presence.shown_owner for owner, _ in self._pipeline.fetching
         )
         since = await self._gallery.read(ledger.cursor, account) if account else None
         feed = presence.feed
@@ -224,7 +224,7 @@ class Methods:
         key = (self._presence.shown_owner, job.job_id)
         return {
             "jobId": job.job_id,
-            "state": "fetching" if key in self._pipeline.in_flight else record.state,
+            "state": "fetching" if key in self._pipeline.fetching else record.state,
             "status": job.status,
             "capability": job.capability,
             "attempts": record.attempts,

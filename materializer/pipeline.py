@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from materializer import outputs
-from materializer.backlog import Task
+from materializer.backlog import Key, Task
 from materializer.config import Settings
 from materializer.crew import Crew
 from materializer.delivery import Delivery
@@ -50,6 +50,7 @@ class Pipeline:
 
     Attributes:
         in_flight: when the jobs ended that are at work, by owner and job, in ms.
+        fetching: those of them whose attempt is not in the ledger yet.
         has_looked: whether the ledger has all that was offered last.
         disk_trouble: why files wait for the disk, in words, or None.
     """
@@ -90,6 +91,7 @@ class Pipeline:
         self._bell = asyncio.Event()
         self._changed = asyncio.Event()
         self.in_flight = self._crew.in_flight
+        self.fetching: set[Key] = set()
         self.has_looked = False
         self.disk_trouble: str | None = None
 
@@ -244,6 +246,13 @@ class Pipeline:
 
     async def _attempt(self, task: Task, turn: Turn) -> bool:
         """Take a job as far as it goes now; return whether the disk took a file."""
+        self.fetching.add(task.key)
+        try:
+            return await self._take_on(task, turn)
+        finally:
+            self.fetching.discard(task.key)
+
+    async def _take_on(self, task: Task, turn: Turn) -> bool:
         account, work, wanted = task.account, task.work, self._wanted
         self._recorder.begun(account, work.job)
         promised = outputs.extract(work.job.output)
@@ -262,7 +271,9 @@ class Pipeline:
         )
         if settlement.payloads:
             await self._crew.wait(task, turn)
-        await self._recorder.settled(account, settlement, _now(), self._reach(account))
+        await self._recorder.settle(account, settlement, _now(), self._reach(account))
+        self.fetching.discard(task.key)
+        self._recorder.settled(account, settlement)
         if settlement.state == "pending":
             self._remember(task, errors)
             self._due_by(settlement.next_attempt_at)

@@ -65,7 +65,7 @@ class Recorder:
             log.warning("the backend knows nothing of %s", ", ".join(job_ids))
             self._on_failed()
 
-    async def settled(
+    async def settle(
         self,
         account: Account,
         settlement: Settlement,
@@ -75,6 +75,9 @@ class Recorder:
         """Enter what an attempt came to; `now` and `reached` are as in `advance`."""
         with disk_trouble():
             await self._gallery.write(ledger.settle, account, settlement, now, reached)
+
+    def settled(self, account: Account, settlement: Settlement) -> None:
+        """Tell what an attempt came to, once that is entered."""
         error = settlement.error[1] if settlement.error else None
         self._tell(account, settlement.job, settlement.state, error)
         if settlement.payloads:

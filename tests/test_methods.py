@@ -319,7 +319,7 @@ async def test_a_job_that_waits_says_until_when_and_why(
     assert (job["state"], job["attempts"]) == ("pending", 1)
     assert (job["nextAttemptAt"], job["error"]) == (T0 + 99, "the source is busy")
     assert (job["files"], job["outputs"]) == ([], [])
-    desk.pipeline.in_flight[ME.owner, "j"] = T0
+    desk.pipeline.fetching.add((ME.owner, "j"))
     assert (await ask(client, "job.get", jobId="j"))["state"] == "fetching"
 
 
@@ -470,7 +470,7 @@ async def test_the_status_has_every_field_of_the_contract(
     reached: dict[Query, int] = {"succeeded": T0, "failed": T0}
     await desk.gallery.write(ledger.advance, ME, T0, reached)
     desk.presence.gap = 9
-    desk.pipeline.in_flight |= {(ME.owner, "runs"): T0, (YOU.owner, "other"): T0}
+    desk.pipeline.fetching |= {(ME.owner, "runs"), (YOU.owner, "other")}
     status = await ask(client, "daemon.status")
     assert 0 <= status.pop("uptimeMs") < 60_000
     assert status["disk"].pop("freeBytes") > 0

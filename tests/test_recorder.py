@@ -37,7 +37,10 @@ class Office:
     async def settle(self, **fields: Any) -> None:
         job = Job("j", "succeeded", completed_at=5)
         await self.gallery.write(ledger.remember, ME, [Work(job, "open")])
-        await self.recorder.settled(ME, Settlement(job, **fields), 9, {})
+        settlement = Settlement(job, **fields)
+        await self.recorder.settle(ME, settlement, 9, {})
+        assert self.told == []
+        self.recorder.settled(ME, settlement)
 
 
 @pytest.fixture
@@ -121,7 +124,7 @@ async def test_what_cannot_be_entered_is_told_to_nobody(
     monkeypatch.setattr(office.gallery, "write", refuse)
     settlement = Settlement(Job("j", "succeeded"), "failed", tell=True)
     for enter in (
-        office.recorder.settled(ME, settlement, 9, {}),
+        office.recorder.settle(ME, settlement, 9, {}),
         office.recorder.failed(ME, [Job("f", "failed")]),
         office.recorder.gone(ME, ["g"]),
     ):

@@ -701,3 +701,14 @@ async def test_every_word_in_the_failed_list_ends_a_job(
         found = await record(home, backend, "j")
         assert found is not None
         assert (found.told is None) == status.startswith("cancel")
+
+
+async def test_what_an_event_tells_can_be_asked_for_at_once(
+    backend: Backend, state: Path
+) -> None:
+    async with at_home(state, backend.token_file) as home:
+        for n in range(20):
+            finish(backend, f"j{n}")
+            await home.event("job", "done", jobId=f"j{n}")
+            assert (await home.ask("job.get", jobId=f"j{n}"))["state"] == "done"
+            assert (await home.ask("daemon.status"))["jobs"]["fetching"] == 0

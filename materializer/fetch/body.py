@@ -70,15 +70,19 @@ def copy(
     hasher = _Hasher(part.hash())
     try:
         part.begin(part.body)
+        view, filled = hasher.buffer(), 0
         while True:
-            view = hasher.buffer()[: bandwidth.step]
             began = time.monotonic()
-            count = answer.readinto(view)
+            count = answer.readinto(view[filled : filled + bandwidth.step])
             if count == 0:
                 break
-            part.write(view[:count])
-            hasher.take(view, count)
+            part.write(view[filled : filled + count])
+            filled += count
             meter.count(count, began)
+            if filled == len(view):  # fewer, larger pieces: each wakes both threads
+                hasher.take(view, filled)
+                view, filled = hasher.buffer(), 0
+        hasher.take(view, filled)
     finally:
         digest = hasher.end()
     return digest, part.read

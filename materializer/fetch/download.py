@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -303,7 +303,7 @@ def _announced(answer: Answer, part: Partial) -> Body:
     ):
         if before and after and before != after:
             raise _Mixed
-    return there
+    return replace(there, sha256=there.sha256 or now.sha256)
 
 
 def _check(answer: Answer, route: Route) -> None:
