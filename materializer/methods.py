@@ -219,6 +219,10 @@ class Methods:
             raise RpcError(NOT_FOUND, "no such job is known here")
         return record
 
+    def _why_it_waits(self, record: JobRecord) -> str | None:
+        waits = record.state == "pending" and record.job.succeeded
+        return self._pipeline.disk_trouble if waits else None
+
     def _job(self, record: JobRecord) -> dict[str, Any]:
         job = record.job
         key = (self._presence.shown_owner, job.job_id)
@@ -229,7 +233,7 @@ class Methods:
             "capability": job.capability,
             "attempts": record.attempts,
             "nextAttemptAt": record.next_attempt_at,
-            "error": record.error,
+            "error": record.error or self._why_it_waits(record),
             "files": list(record.files),
             "outputs": [item.wire() for item in record.items],
         }

@@ -323,6 +323,16 @@ async def test_a_job_that_waits_says_until_when_and_why(
     assert (await ask(client, "job.get", jobId="j"))["state"] == "fetching"
 
 
+async def test_a_job_that_waits_for_the_disk_says_so(
+    desk: Desk, client: Client
+) -> None:
+    await desk.save("waits", state="pending", error=None)
+    await desk.save("done")
+    desk.pipeline.disk_trouble = "the disk is full"
+    assert (await ask(client, "job.get", jobId="waits"))["error"] == "the disk is full"
+    assert (await ask(client, "job.get", jobId="done"))["error"] is None
+
+
 async def test_a_job_that_failed_upstream_says_so(desk: Desk, client: Client) -> None:
     lost = Job("j", "failed", "icon", error=JobError("No."), completed_at=5)
     await desk.gallery.write(ledger.fail, ME, [(lost, True)])

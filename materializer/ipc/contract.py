@@ -18,6 +18,8 @@ from materializer.model import Kind
 Topic = Literal["job", "download", "feed", "auth", "notification", "gallery"]
 TOPICS: frozenset[Topic] = frozenset(get_args(Topic))
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+# What is saved under a name of ours keeps its own, whatever that is.
+JobId = Annotated[str, Field(min_length=1, max_length=4096)]
 # JavaScript's integers end here, and so do the rows of any database.
 Seq = Annotated[int, Field(ge=0, lt=2**53)]
 
@@ -75,7 +77,7 @@ class GalleryList(Params):
 class OneJob(Params):
     """`job.get`, `job.materialize`."""
 
-    job_id: Name
+    job_id: JobId
 
 
 class AuthSet(Params):

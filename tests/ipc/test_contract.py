@@ -22,6 +22,10 @@ def test_what_a_client_sends_becomes_typed_parameters() -> None:
         client="app", protocol=1
     )
     assert reader(OneJob)({"jobId": "j1"}).job_id == "j1"
+    long = "j" * 4096
+    assert reader(OneJob)({"jobId": long}).job_id == long
+    with pytest.raises(RpcError):
+        reader(OneJob)({"jobId": f"{long}j"})
     page = reader(GalleryList)({"kind": "video", "jobId": "j1", "cursor": None})
     assert (page.limit, page.kind, page.job_id, page.cursor) == (
         50,
