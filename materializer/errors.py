@@ -13,7 +13,7 @@ MaterializerError
 │  ├─ LinkGone            401, 403, 404, 410 on a signed link        pipeline: wait for
 │  │                                                                 a newer link
 │  ├─ OutputRefused       scheme, host or size that is not allowed   pipeline: final
-│  └─ OutputDamaged       cut short, wrong digest, an error page     pipeline: a few times
+│  └─ OutputDamaged       cut short, wrong digest, an error page     pipeline: 4 times
 ├─ DiskTrouble            full, read-only or failing                 pipeline: pause
 ├─ GalleryUnusable        newer schema, or damaged                   cli: exit 2
 ├─ GatewayError           the gateway said no                        cli: exit 1
