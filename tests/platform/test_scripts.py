@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("scripts/bench", "scripts/check", "scripts/demo", "scripts/test", ".ci/run")
+SCRIPTS = (
+    "scripts/bench",
+    "scripts/check",
+    "scripts/demo",
+    "scripts/packages",
+    "scripts/test",
+    ".ci/run",
+)
 
 # Says the least that pip takes for a project, so that nothing is downloaded.
 BACKEND = """
