@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
@@ -48,7 +49,7 @@ def setup_logging(
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
         handlers.append(_PrivateFile(file))
-    formatter = _JsonFormatter() if style == "json" else _TextFormatter()
+    formatter = _Formatter(_json if style == "json" else _text)
     for handler in handlers:
         handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=handlers, force=True)
@@ -69,35 +70,34 @@ def redact(text: str) -> str:
 class _Formatter(logging.Formatter):
     """Makes the line of a record once, for all handlers."""
 
+    def __init__(self, write: Callable[[logging.LogRecord], str]) -> None:
+        super().__init__()
+        self._write = write
+
     def format(self, record: logging.LogRecord) -> str:
         line = getattr(record, _LINE, None)
         if line is None:
-            line = self.line(record)
+            line = self._write(record)
             setattr(record, _LINE, line)
         return str(line)
 
-    def line(self, record: logging.LogRecord) -> str:
-        raise NotImplementedError
+
+def _text(record: logging.LogRecord) -> str:
+    said = [_message(record), _traceback(record)]
+    place = f"{_moment(record)} {record.levelname} {record.name}: "
+    return redact(place + "\n".join(filter(None, said)))
 
 
-class _TextFormatter(_Formatter):
-    def line(self, record: logging.LogRecord) -> str:
-        said = [_message(record), _traceback(record)]
-        place = f"{_moment(record)} {record.levelname} {record.name}: "
-        return redact(place + "\n".join(filter(None, said)))
-
-
-class _JsonFormatter(_Formatter):
-    def line(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": _moment(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": redact(_message(record)),
-        }
-        if traceback := _traceback(record):
-            line["exception"] = redact(traceback)
-        return json.dumps(line, ensure_ascii=False)
+def _json(record: logging.LogRecord) -> str:
+    line = {
+        "time": _moment(record),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": redact(_message(record)),
+    }
+    if traceback := _traceback(record):
+        line["exception"] = redact(traceback)
+    return json.dumps(line, ensure_ascii=False)
 
 
 class _PrivateFile(RotatingFileHandler):
