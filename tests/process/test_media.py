@@ -48,6 +48,8 @@ async def either(studio: House, request: pytest.FixtureRequest) -> AsyncIterator
     async with AsyncExitStack() as running:
         if request.param == "with a daemon":
             await running.enter_async_context(studio.daemon())
+            async with App(studio.state) as app:
+                await app.feed("live")
         yield studio
 
 
