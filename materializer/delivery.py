@@ -91,15 +91,15 @@ class Delivery:
         )
 
     async def _gather(self, job: Job, output: Output, stem: str, emit: Emit) -> Fetched:
-        places = self._places
+        places, keep = self._places, self._settings.min_free_space
         part = places.part(stem, output.index)
         match output.source:
             case Refused(reason):
                 raise OutputRefused(reason)
             case Inline(data):
+                await places.require_free(keep)
                 return await write(data, part, places.opener)
             case Remote(url):
-                keep = self._settings.min_free_space
                 with places.room(part, keep=keep) as reserve:
                     order = Order(
                         url,

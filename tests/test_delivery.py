@@ -117,7 +117,10 @@ async def test_nothing_is_fetched_into_the_last_free_space(
     delivery = room.delivery(min_free_space="1000000GiB")
     with pytest.raises(DiskTrouble, match="min_free_space"):
         await delivery.deliver(JOB, Output(0, "image", Remote(url)), "j", room.emit)
+    with pytest.raises(DiskTrouble, match="min_free_space"):
+        await delivery.deliver(JOB, Output(0, "image", Inline(PNG)), "j", room.emit)
     assert source.requests == []
+    assert sum(part.stat().st_size for part in room.paths.partial.iterdir()) == 0
 
 
 async def test_progress_is_told_to_whoever_listens(room: Room, source: Origin) -> None:

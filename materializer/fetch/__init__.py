@@ -4,7 +4,8 @@
 loaded with the first download.
 """
 
-from materializer.fetch.download import Fetched, Fetcher, Order, Read, Rules, write
+from materializer.fetch.download import Fetched, Fetcher, Order, Rules, write
 from materializer.fetch.guard import Guard
+from materializer.fetch.partial import Read
 
 __all__ = ["Fetched", "Fetcher", "Guard", "Order", "Read", "Rules", "write"]

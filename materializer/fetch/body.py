@@ -17,16 +17,13 @@ from materializer.errors import FetchUnavailable, OutputRefused
 from materializer.fetch.bandwidth import Bandwidth
 from materializer.fetch.cut import Cut
 from materializer.fetch.network import Answer
-from materializer.fetch.partial import Partial
+from materializer.fetch.partial import Partial, Read
 
 SMALL = 256 * 1024
 _BUFFER = 2**20
 _BUFFERS = 4
 _TELL_SECONDS = 0.25
 _MIN_SPEED = 1024
-
-Read = Callable[[int, int], bytes]
-"""Gives so many bytes of a file, from an offset on: offset, count."""
 
 Progress = Callable[[int, int | None], None]
 """Hears how many bytes have come, and of how many where that is known."""

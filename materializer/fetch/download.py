@@ -32,7 +32,7 @@ from materializer.fetch.cut import Cut
 from materializer.fetch.guard import Guard, Route
 from materializer.fetch.headers import Body
 from materializer.fetch.lanes import Lanes
-from materializer.fetch.partial import Opener, Partial, private
+from materializer.fetch.partial import Opener, Partial, Read, private
 from materializer.fetch.proxies import Proxy, proxy_for
 from materializer.sniff import HEAD
 
@@ -45,10 +45,6 @@ _REDIRECTS = 5
 _MOVED = {301, 302, 303, 307, 308}
 _GONE = {401, 403, 404, 410}
 _LATER = {408, 425, 429}
-
-
-Read = Callable[[int, int], bytes]
-"""Gives so many bytes of a file, from an offset on: offset, count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ _SYNC_EVERY = 64 * 2**20
 Opener = Callable[[str, int], int]
 """Opens a path with flags, as `os.open` does, and returns the descriptor."""
 
+Read = Callable[[int, int], bytes]
+"""Gives so many bytes of a file, from an offset on: offset, count."""
+
 
 def private(path: str, flags: int) -> int:
     """Open a file that, where it is new, is its owner's alone: an Opener."""
