@@ -133,13 +133,11 @@ class _Reading:
         if isinstance(answer, list):
             if len(answer) >= LIMIT:
                 self.full.add(query)
-            jobs = (j for j in self._jobs(answer) if j.status not in OPEN_STATUSES)
-            if query == "failed":
-                return tuple(jobs)
-            # A word that is not known here means what its list says.
-            return tuple(
-                job if job.ended else replace(job, status="succeeded") for job in jobs
-            )
+            jobs = [j for j in self._jobs(answer) if j.status not in OPEN_STATUSES]
+            if query == "succeeded":
+                # A word that is not known here means what its list says.
+                jobs = [j if j.ended else replace(j, status=query) for j in jobs]
+            return tuple(jobs)
         why = fit(answer.message) if isinstance(answer, QueryFailure) else "it is none"
         self._complaints.append(f"the list of {query} jobs cannot be had: {why}")
         return None

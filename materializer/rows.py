@@ -19,7 +19,7 @@ def read_job(row: object) -> Job:
     Raises:
         ValueError: the row is no object, or has no usable `jobId` or `status`.
     """
-    if not isinstance(row, Mapping):
+    if not isinstance(row, dict):
         raise ValueError("a job row is no object")
     job_id, status = _text(row.get("jobId")), _text(row.get("status"))
     if job_id is None or job_id != row["jobId"]:
@@ -44,7 +44,7 @@ def read_job(row: object) -> Job:
 
 
 def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else _NOTHING
+    return value if isinstance(value, dict) else _NOTHING
 
 
 def _text(value: object) -> str | None:
@@ -69,6 +69,8 @@ def _milliseconds(value: object) -> int | None:
 
 def _size(request: Mapping[str, object]) -> tuple[int, int] | None:
     size = _mapping(_mapping(request.get("input")).get("image_size"))
+    if not size:
+        return None
     width, height = _number(size.get("width")), _number(size.get("height"))
     return None if width is None or height is None else (int(width), int(height))
 

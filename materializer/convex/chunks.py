@@ -33,7 +33,7 @@ class Chunks:
         """
         if isinstance(message, TransitionChunk):
             return self.add(message)
-        if not isinstance(message, Ping):
+        if self._parts and not isinstance(message, Ping):
             self.clear()
         return message
 

@@ -210,7 +210,7 @@ def _transition(data: dict[str, Any]) -> Transition:
     return Transition(
         start=_version(data["startVersion"]),
         end=_version(data["endVersion"]),
-        modifications=tuple(_modification(change) for change in changes),
+        modifications=tuple(map(_modification, changes)),
     )
 
 
@@ -285,7 +285,7 @@ def _version(data: object) -> Version:
 
 
 def _u32(data: object) -> int:
-    if isinstance(data, bool) or not isinstance(data, int) or not 0 <= data <= MAX_U32:
+    if type(data) is not int or not 0 <= data <= MAX_U32:  # true is an int too
         raise ValueError("no unsigned 32-bit integer")
     return data
 

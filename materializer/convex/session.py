@@ -102,6 +102,8 @@ class Session:
 
     def _take(self, event: Event) -> None:
         match event:
+            case events.Received(message):  # first: almost all are
+                self._received(message)
             case events.Started():
                 self._phase, self._due = "backoff", self._now.mono
             case events.QueriesWanted(queries):
@@ -114,8 +116,6 @@ class Session:
                 self._leave("stopped", "the session was stopped")
             case events.Opened():
                 self._opened()
-            case events.Received(message):
-                self._received(message)
             case events.Closed(reason):
                 self._closed(reason)
             case events.Woke(heard):

@@ -175,6 +175,9 @@ def _decode_array(data: list[Any], depth: int) -> list[Value]:
     array: list[Value] = []
     depth = _inner(depth)
     for index, item in enumerate(data):
+        if item is None or (type(item) is str and item.isascii()):
+            array.append(item)
+            continue
         try:
             array.append(_DECODERS[type(item)](item, depth))
         except _NoValue as error:
@@ -193,6 +196,10 @@ def _decode_object(data: dict[str, Any], depth: int) -> Value:
         _check_keys(data)
     fields: dict[str, Value] = {}
     for key, inner in data.items():
+        # Almost all that comes is plain text, which needs no call.
+        if inner is None or (type(inner) is str and inner.isascii()):
+            fields[key] = inner
+            continue
         try:
             fields[key] = _DECODERS[type(inner)](inner, depth)
         except _NoValue as error:

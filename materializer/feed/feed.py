@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Protocol
@@ -112,9 +112,10 @@ class Feed:
             since_failed: ms; the same for failed jobs.
             extra_job_ids: jobs to hear of however old they are, once they have ended.
         """
-        self._receive(
-            events.QueriesWanted(wanted(since_succeeded, since_failed, extra_job_ids))
-        )
+        queries = wanted(since_succeeded, since_failed, extra_job_ids)
+        self._decide([events.QueriesWanted(queries)])
+        if self._news:  # later: whoever wants may be reading the last ones
+            asyncio.get_running_loop().call_soon(self._guard, self._hand_over)
 
     async def run(self) -> None:
         """Keep the subscriptions alive, until cancelled.
@@ -126,7 +127,7 @@ class Feed:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._follow_credentials())
-                self._receive(events.Started())
+                self._receive([events.Started()])
                 try:
                     await self._broken
                 finally:
@@ -134,28 +135,35 @@ class Feed:
                     if self._timer is not None:
                         self._timer.cancel()
         finally:
-            self._receive(events.Stopped())
+            self._receive([events.Stopped()])
 
-    def _receive(self, event: events.Event) -> None:
-        moment = Moment(self._wall(), asyncio.get_running_loop().time())
-        for effect in self._session.receive(event, moment):
-            self._perform(effect)
+    def _receive(self, together: Sequence[events.Event]) -> None:
+        self._decide(together)
+        self._hand_over()
+
+    def _decide(self, together: Sequence[events.Event]) -> None:
+        loop = asyncio.get_running_loop()
+        moment = Moment(self._wall(), loop.time())
+        for event in together:
+            for effect in self._session.receive(event, moment):
+                self._perform(effect)
         self._tell()
-        self._keep_time()
+        self._keep_time(loop)
 
     def _tell(self) -> None:
         session = self._session
-        news = (
-            session.state,
+        state, trouble = session.state, session.last_error
+        if state == "live" and self._complaint:
+            trouble = self._complaint  # which says also what list it is that fails
+        since, connections, refused = (
             session.connected_at,
             session.connections,
-            self._trouble,
             session.refused,
         )
+        news = state, since, connections, trouble, refused
         if news == self._told:  # as after almost every message
             return
         self._told = news
-        state, since, connections, trouble, refused = news
         status = FeedStatus(
             state=state,
             url=self.status.url,
@@ -168,15 +176,10 @@ class Feed:
             self.status = status
             self._on_status(status)
 
-    @property
-    def _trouble(self) -> str | None:
-        """What is wrong, if anything; of a list that fails, also which one."""
-        if self._session.state == "live" and self._complaint:
-            return self._complaint
-        return self._session.last_error
-
     def _perform(self, effect: events.Effect) -> None:
         match effect:
+            case events.Deliver():  # first: almost all are
+                self._news = _newest(effect, self._news)
             case events.Connect():
                 self._connect()
             case events.Send(text):
@@ -188,10 +191,6 @@ class Feed:
                     self._line = None
             case events.NeedToken(force):
                 self._start(self._ask(force=force))
-            case events.Deliver():
-                if self._news is None:
-                    asyncio.get_running_loop().call_soon(self._guard, self._hand_over)
-                self._news = _newest(effect, self._news)
             case events.Settled():
                 pass  # queries are all that it asks
 
@@ -200,14 +199,13 @@ class Feed:
             raise RuntimeError("the feed does not run")
         return self._tasks.create_task(work)
 
-    def _keep_time(self) -> None:
+    def _keep_time(self, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that the session is woken when it wants, or looks at the clocks.
 
         A timer that is early enough is left alone, so that a message costs no timer.
         """
         if self._tasks is None:
             return
-        loop = asyncio.get_running_loop()
         due, idle = self._session.wake_at, self.status.state == "signed_out"
         if not idle:
             due = min(due, loop.time() + GLANCE)
@@ -219,14 +217,17 @@ class Feed:
 
     def _wake(self) -> None:
         self._timer = None
-        self._receive(events.Woke(self._line.heard if self._line else -inf))
+        self._receive([events.Woke(self._line.heard if self._line else -inf)])
 
     def _hand_over(self) -> None:
         deliver, self._news = self._news, None
-        if deliver is not None and self._tasks is not None:
-            snapshot, self._complaint = read_snapshot(deliver)
+        if deliver is None or self._tasks is None:
+            return
+        snapshot, complaint = read_snapshot(deliver)
+        if complaint != self._complaint:
+            self._complaint = complaint
             self._tell()
-            self._on_snapshot(snapshot)
+        self._on_snapshot(snapshot)
 
     def _guard(self, work: Callable[..., None], *args: object) -> None:
         """Do what nobody waits for; `run` ends with what goes wrong in it."""
@@ -245,7 +246,7 @@ class Feed:
         self._questions = question = self._questions + 1
         event = await self._answer(force=force)
         if question == self._questions:  # else a later answer is nearer to the truth
-            self._receive(event)
+            self._receive([event])
 
     async def _answer(self, *, force: bool) -> events.Event:
         try:
@@ -257,9 +258,9 @@ class Feed:
             return events.TokenUnavailable(str(error))
 
     def _connect(self) -> None:
-        def tell(event: events.Event) -> None:
+        def tell(together: Sequence[events.Event]) -> None:
             if line is self._line:  # else it was closed, and is heard no more
-                self._guard(self._receive, event)
+                self._guard(self._receive, together)
 
         self._line = line = Line(self._uri, self._client, tell)
         line.task = self._start(line.run())

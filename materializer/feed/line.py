@@ -8,7 +8,7 @@ import functools
 import json
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from materializer.errors import FeedUnreachable
 MAX_SIZE = 64 * 2**20
 OPEN_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
+_READ = 64 * 1024
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 # At DEBUG the library logs every frame, and so the token.
@@ -39,14 +40,14 @@ class Line:
     Args:
         uri: of the sync socket.
         client: name and version of this program.
-        tell: takes Opened, Received and, at the end, Closed.
+        tell: takes Opened, what is Received together and, at the end, Closed.
 
     Attributes:
         task: runs it; set by whoever starts `run`.
     """
 
     def __init__(
-        self, uri: str, client: str, tell: Callable[[events.Event], None]
+        self, uri: str, client: str, tell: Callable[[Sequence[events.Event]], None]
     ) -> None:
         self.task: asyncio.Task[None] | None = None
         self._uri = uri
@@ -77,15 +78,15 @@ class Line:
             reason = await self._converse()
         except FeedUnreachable as error:
             reason = str(error)
-        self._tell(events.Closed(reason))
+        self._tell([events.Closed(reason)])
 
     async def _converse(self) -> str:
         async with await _dial(self._uri, self._client) as socket:
             self._socket = socket
             async with asyncio.TaskGroup() as tasks:
                 writing = tasks.create_task(self._write(socket))
-                self._tell(events.Opened())
-                socket.listen(lambda message: self._tell(events.Received(message)))
+                self._tell([events.Opened()])
+                socket.listen(self._tell)
                 await socket.wait_closed()
                 writing.cancel()
         return socket.close_reason or f"closed with code {socket.close_code}"
@@ -98,7 +99,7 @@ class Line:
 
 
 class _Socket(ClientConnection):
-    """A connection that hands each message over while it reads from the network.
+    """A connection that hands messages over while it reads them from the network.
 
     `recv` would hand it over a turn of the event loop later, and what takes messages
     here is quick and never waits.
@@ -112,18 +113,29 @@ class _Socket(ClientConnection):
         self.heard = -inf
         self._partial = bytearray()
         self._text = True
-        self._early: list[str | bytes] = []
-        self._hear: Callable[[str | bytes], None] = self._early.append
+        self._received: list[events.Received] = []
+        self._tell: Callable[[Sequence[events.Event]], None] | None = None
 
-    def listen(self, hear: Callable[[str | bytes], None]) -> None:
-        """Hand all messages to `hear`, those that have come already first."""
-        for message in self._early:
-            hear(message)
-        self._hear = hear
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # asyncio reads into 256 KiB at a time, memory that malloc would map and unmap
+        # for every message.
+        vars(transport)["max_size"] = _READ
+        super().connection_made(transport)
+
+    def listen(self, tell: Callable[[Sequence[events.Event]], None]) -> None:
+        """Hand all messages over, those that have come already first."""
+        self._tell = tell
+        self._hand_over()
 
     def data_received(self, data: bytes) -> None:
         self.heard = self.loop.time()
         super().data_received(data)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._received and self._tell:
+            together, self._received = self._received, []
+            self._tell(together)
 
     def process_event(self, event: Frame | Request | Response) -> None:
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
@@ -137,7 +149,8 @@ class _Socket(ClientConnection):
             data = self._partial
         if event.fin:
             self._partial = bytearray()
-            self._hear(_decoded(data) if self._text else bytes(data))
+            message = _decoded(data) if self._text else bytes(data)
+            self._received.append(events.Received(message))
 
 
 class _Dial(connect):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +19,12 @@ from materializer.feed.line import Line, sync_uri
 async def running(url: str) -> AsyncIterator[tuple[Line, asyncio.Queue[Event]]]:
     """Run a line; the queue gets what it tells."""
     told: asyncio.Queue[Event] = asyncio.Queue()
-    line = Line(sync_uri(url), "stella-0", told.put_nowait)
+
+    def tell(together: Sequence[Event]) -> None:
+        for event in together:
+            told.put_nowait(event)
+
+    line = Line(sync_uri(url), "stella-0", tell)
     async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
         line.task = tasks.create_task(line.run())
         yield line, told
@@ -81,7 +86,7 @@ async def test_closing_an_attempt_ends_it_untold() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.setblocking(False)
         port = silent.getsockname()[1]
-        line = Line(f"ws://127.0.0.1:{port}/", "stella-0", told.append)
+        line = Line(f"ws://127.0.0.1:{port}/", "stella-0", told.extend)
         async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
             line.task = tasks.create_task(line.run())
             caller, _ = await asyncio.get_running_loop().sock_accept(silent)
