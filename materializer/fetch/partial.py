@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -19,7 +20,9 @@ from urllib.parse import urlsplit
 
 from materializer.fetch.headers import Body
 
-_SYNC_EVERY = 64 * 2**20
+_SYNC_EVERY = 128 * 2**20
+# Beside the copying, which a sync would halt.
+_SYNCERS = ThreadPoolExecutor(4, "sync")
 
 Opener = Callable[[str, int], int]
 """Opens a path with flags, as `os.open` does, and returns the descriptor."""
@@ -74,15 +77,19 @@ class Partial:
         self.size = _trusted(note, self._there) if note else 0
         self._synced = self.size
         self._noted = False
+        self._syncing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._syncing is not None:
+            wait([self._syncing])
         os.close(self._file)
 
     def restart(self) -> None:
         """Forget what there is."""
+        self._end_sync()
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         self.size = self._synced = self._there = 0
@@ -115,9 +122,10 @@ class Partial:
             self._there = self.size
             data = data[written:]
         if self._noted and self.size - self._synced >= _SYNC_EVERY:
-            os.fsync(self._file)
-            self._synced = self.size
-            self._write_note()
+            if self._syncing is not None and not self._syncing.done():
+                return
+            self._end_sync()
+            self._syncing = _SYNCERS.submit(self._sync, self.size)
 
     def hash(self) -> hashlib._Hash:
         """Return the running SHA-256 of what there is."""
@@ -136,7 +144,18 @@ class Partial:
 
     def finish(self) -> None:
         """Make the bytes survive a crash of the computer."""
+        self._end_sync()  # which may have met an error that is not told twice
         os.fsync(self._file)
+
+    def _sync(self, size: int) -> None:
+        os.fsync(self._file)
+        self._synced = size
+        self._write_note()
+
+    def _end_sync(self) -> None:
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
 
     def _read_note(self) -> Note | None:
         try:

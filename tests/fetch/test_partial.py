@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,13 @@ def begun(path: Path, count: int, body: Body = BODY, url: str = URL) -> None:
         part.begin(body)
         part.note()
         part.write(memoryview(bytes(range(count))))
+
+
+def wait_until_noted(path: Path, synced: int) -> None:
+    note, due = path.with_name(f"{path.name}.json"), time.monotonic() + 5
+    while json.loads(note.read_bytes())["synced"] != synced:
+        assert time.monotonic() < due
+        threading.Event().wait(0.001)
 
 
 def kept(path: Path, url: str = URL) -> int:
@@ -68,14 +78,45 @@ def test_a_crash_of_the_computer_leaves_what_was_synced(
     with Partial(path, URL, private) as part:
         part.begin(BODY)
         part.note()
-        for _ in range(4):
+        for size in (16, 32, 48, 64):
             part.write(memoryview(b"x" * 16))
+            if size == 32:
+                wait_until_noted(path, 32)
     assert synced == [32, 64]
     assert kept(path) == 64
     begun(path.with_name("other.part"), 20)
     monkeypatch.setattr(partial, "_boot", lambda: "another start")
     assert kept(path) == 64
     assert kept(path.with_name("other.part")) == 0
+
+
+def go_on(part: Partial, end: str) -> None:
+    """Do one thing, or write until the sync that is under way has ended."""
+    for _ in range(1000 if end == "write" else 1):
+        part.write(memoryview(b"")) if end == "write" else getattr(part, end)()
+        threading.Event().wait(0.001)
+
+
+@pytest.mark.parametrize("end", ["write", "finish", "restart"])
+def test_a_sync_that_fails_beside_the_copying_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(partial, "_SYNC_EVERY", 30)
+    failed = threading.Event()
+
+    def fsync(_: int) -> None:
+        failed.set()
+        raise OSError(errno.EIO, "the disk fails")
+
+    with Partial(path, URL, private) as part:
+        part.begin(BODY)
+        part.note()
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "fsync", fsync)
+            part.write(memoryview(b"x" * 32))
+            assert failed.wait(5)
+        with pytest.raises(OSError, match="the disk fails"):
+            go_on(part, end)
 
 
 def test_of_a_whole_body_the_last_byte_is_asked_for_again(path: Path) -> None:
