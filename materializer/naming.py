@@ -82,6 +82,7 @@ _ACTIVE = re.compile(
     r"html|script|php|perl|python|[/-]c?sh$|msdos|msdownload|executable|elf$|mach"
     r"|java|wasm|x-bat|x-msi|installer|shockwave|[/+]xml$"
 )
+_OURS = re.compile(r"(.+)_(0|[1-9][0-9]{0,8})\.[a-z0-9]+", re.DOTALL)
 _MIME_FORM = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}")
 
 _BY_KIND: dict[Kind, str] = {
@@ -111,6 +112,12 @@ def stem(job_id: str, *, taken: bool = False) -> str:
 def file_name(stem: str, index: int, extension: str) -> str:
     """Return `<stem>_<index>.<extension>`."""
     return f"{stem}_{index}.{extension}"
+
+
+def read(name: str) -> tuple[str, int] | None:
+    """Return the stem and the index in a file name of ours; None of any other."""
+    ours = _OURS.fullmatch(name)
+    return (ours[1], int(ours[2])) if ours else None
 
 
 def extension(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +19,10 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from materializer.errors import GalleryUnusable
+from materializer.gallery import repair, schema, search
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-SCHEMA_VERSION = 1
 
 _ERRNO = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -33,112 +33,59 @@ _ERRNO = {
     sqlite3.SQLITE_CANTOPEN: errno.ENOENT,
 }
 
-_SCHEMA = """
-CREATE TABLE jobs (
-  owner TEXT NOT NULL,
-  job_id TEXT NOT NULL,
-  deployment TEXT NOT NULL,
-  stem TEXT NOT NULL UNIQUE COLLATE NOCASE,
-  status TEXT NOT NULL,
-  state TEXT NOT NULL,
-  action TEXT NOT NULL,
-  capability TEXT NOT NULL,
-  profile TEXT,
-  prompt TEXT,
-  aspect_ratio TEXT,
-  created_at INTEGER NOT NULL,
-  finished_at INTEGER NOT NULL,
-  attempts INTEGER NOT NULL DEFAULT 0,
-  next_attempt_at INTEGER,
-  error_code TEXT,
-  error TEXT,
-  told TEXT,
-  PRIMARY KEY (owner, job_id)
-);
-CREATE INDEX jobs_by_completion ON jobs (owner, finished_at);
-CREATE INDEX jobs_open ON jobs (owner, finished_at) WHERE state = 'pending';
-CREATE INDEX jobs_to_tell ON jobs (owner) WHERE told = 'due';
-CREATE TABLE items (
-  owner TEXT NOT NULL,
-  job_id TEXT NOT NULL,
-  idx INTEGER NOT NULL,
-  id TEXT NOT NULL,
-  kind TEXT NOT NULL,
-  file_name TEXT NOT NULL,
-  bytes INTEGER NOT NULL,
-  sha256 TEXT NOT NULL,
-  mime_type TEXT NOT NULL,
-  width INTEGER,
-  height INTEGER,
-  duration_ms INTEGER,
-  label TEXT,
-  text TEXT,
-  companion INTEGER NOT NULL,
-  created_at INTEGER NOT NULL,
-  saved_at INTEGER NOT NULL,
-  PRIMARY KEY (owner, job_id, idx)
-);
-CREATE INDEX items_newest ON items (owner, created_at DESC, id) WHERE companion = 0;
-CREATE TABLE outbox (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
-  owner TEXT NOT NULL,
-  action TEXT NOT NULL,
-  payload TEXT NOT NULL
-);
-CREATE TABLE consumers (
-  name TEXT NOT NULL,
-  owner TEXT NOT NULL,
-  seq INTEGER NOT NULL,
-  PRIMARY KEY (name, owner)
-);
-CREATE TABLE cursors (
-  deployment TEXT NOT NULL,
-  owner TEXT NOT NULL,
-  query TEXT NOT NULL,
-  since INTEGER NOT NULL,
-  PRIMARY KEY (deployment, owner, query)
-);
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
-
 
 class Gallery:
     """One connection, owned by one thread, so that no two tasks share a transaction.
 
-    A transaction is a function whose first argument is the connection. Open with
+    A transaction is a function whose first argument is the connection; on a file that
+    turns out to be damaged it is run again when that was mended. Open with
     `Gallery.open`, close with `close`.
+
+    Attributes:
+        on_mended: called after the file was mended, in whatever thread.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, outputs: Path, db: sqlite3.Connection, *, mend: bool
+    ) -> None:
+        self._path = path
+        self._outputs = outputs
         self._db = db
+        self._may_mend = mend
+        self._is_damaged = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gallery")
         self._queue: deque[_Write] = deque()
+        self.on_mended: Callable[[], None] = lambda: None
 
     @classmethod
-    def open(cls, path: Path, outputs: Path) -> Gallery:
+    def open(cls, path: Path, outputs: Path, *, mend: bool = False) -> Gallery:
         """Open or create the database; `outputs` is the directory of its files.
+
+        Args:
+            path: of the database.
+            outputs: absolute, or what the items' paths shall begin with.
+            mend: whether a damaged one is mended, now or when that is found: only who
+                holds the lock of the state directory may replace a file in it.
 
         Raises:
             GalleryUnusable: it cannot be read, or a newer version wrote it.
         """
         try:
-            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error as error:
-            raise GalleryUnusable(f"cannot open the gallery {path}: {error}") from error
-        try:
-            path.chmod(0o600)
-            db.row_factory = sqlite3.Row
-            db.create_function(
-                "path_of", 1, lambda name: str(outputs / name), deterministic=True
-            )
-            _prepare(db, path)
+            try:
+                db = _connect(path, outputs)
+            except sqlite3.DatabaseError as error:
+                if not repair.is_damage(error):
+                    raise
+                if not mend:
+                    raise GalleryUnusable(
+                        f"the gallery {path} is damaged: stella-materializer run"
+                        " repairs it"
+                    ) from error
+                repair.mend(path)
+                db = _connect(path, outputs)
         except (sqlite3.Error, OSError) as error:
-            db.close()
             raise GalleryUnusable(f"cannot read the gallery {path}: {error}") from error
-        except GalleryUnusable:
-            db.close()
-            raise
-        return cls(db)
+        return cls(path, outputs, db, mend=mend)
 
     async def read(
         self,
@@ -156,7 +103,7 @@ class Gallery:
         loop = asyncio.get_running_loop()
         with _disk_errors():
             return await loop.run_in_executor(
-                self._thread, lambda: do(self._db, *args, **kwargs)
+                self._thread, self._read, lambda db: do(db, *args, **kwargs)
             )
 
     async def write(
@@ -182,19 +129,74 @@ class Gallery:
             result: T = await write.done
         return result
 
+    async def check(self) -> None:
+        """Read the whole file beside all else; a damaged one is mended, or an error.
+
+        Raises:
+            OSError: the disk did not play along.
+        """
+        with _disk_errors():
+            beside = await asyncio.to_thread(repair.open_to_read, self._path)
+            try:
+                sound = await asyncio.to_thread(repair.is_sound, beside)
+            finally:
+                with suppress(sqlite3.ProgrammingError):  # it is closed by now
+                    beside.interrupt()
+            if not sound:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._thread, self._mend)
+
     async def close(self) -> None:
         """Finish what was handed in, then close the database."""
-        await self.read(sqlite3.Connection.close)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, lambda: self._db.close())
         self._thread.shutdown()
+
+    def _read(self, do: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return do(self._sound())
+        except sqlite3.DatabaseError as error:
+            if not repair.is_damage(error):
+                raise
+        self._mend()
+        return do(self._db)
 
     def _commit_queued(self) -> None:
         group = []
         while self._queue:
             group.append(self._queue.popleft())
         if group:
-            _commit(self._db, group)
+            self._commit(group)
             with suppress(RuntimeError):  # a loop that has ended waits for no answer
                 group[0].done.get_loop().call_soon_threadsafe(_answer, group)
+
+    def _commit(self, group: Sequence[_Write]) -> None:
+        """Commit a group; what damage has thwarted, on the mended database."""
+        thwarted = group
+        try:
+            _commit(self._sound(), group)
+            thwarted = [write for write in group if repair.is_damage(write.error)]
+            if thwarted:
+                self._mend()
+                _commit(self._db, thwarted)
+        except (sqlite3.Error, OSError) as error:
+            for write in thwarted:
+                write.error = error
+
+    def _sound(self) -> sqlite3.Connection:
+        if self._is_damaged:  # and could not be mended then
+            self._mend()
+        return self._db
+
+    def _mend(self) -> None:
+        if not self._may_mend:
+            raise OSError(errno.EIO, "the gallery cannot be used: it is damaged")
+        self._is_damaged = True
+        self._db.close()
+        repair.mend(self._path)
+        self._db = _connect(self._path, self._outputs)
+        self._is_damaged = False
+        self.on_mended()
 
 
 @dataclass(slots=True, eq=False)
@@ -222,6 +224,7 @@ def _commit(db: sqlite3.Connection, group: Sequence[_Write]) -> None:
 
 
 def _try(db: sqlite3.Connection, write: _Write) -> None:
+    write.error = None
     db.execute("SAVEPOINT one")
     try:
         write.result = write.do(db)
@@ -257,17 +260,32 @@ def _disk_errors() -> Iterator[None]:
         raise
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    db.execute("PRAGMA busy_timeout = 5000")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise GalleryUnusable(
-            f"the gallery {path} was written by a newer version (schema {version}, this"
-            f" one knows {SCHEMA_VERSION}): update Stella Materializer"
-        )
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    if version == 0:
-        db.executescript(
-            f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
+def _connect(path: Path, outputs: Path) -> sqlite3.Connection:
+    """Open a database and bring it to this version.
+
+    Raises:
+        GalleryUnusable: a newer version made it.
+    """
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        path.chmod(0o600)
+        db.row_factory = sqlite3.Row
+        _tell_where(db, "path_of", outputs)
+        _tell_where(db, "thumbnail_of", outputs.with_name("thumbnails"))
+        db.execute("PRAGMA busy_timeout = 5000")
+        schema.require_known(db, path)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        schema.migrate(db)
+        search.prepare(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _tell_where(db: sqlite3.Connection, function: str, directory: Path) -> None:
+    beginning = f"{directory}{os.sep}"  # a page has 500 paths, which pathlib feels
+    db.create_function(
+        function, 1, lambda name: f"{beginning}{name}", deterministic=True
+    )

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from materializer.model import GalleryItem, Job, JobError, JobRecord, Placed
+from materializer.gallery import listing
+from materializer.model import (
+    GalleryItem,
+    Job,
+    JobError,
+    JobRecord,
+    JobState,
+    Placed,
+)
 
 _ITEM = """
 SELECT i.*, path_of(i.file_name) AS path,
+  iif(i.thumbnail > '', thumbnail_of(i.thumbnail), NULL) AS thumbnail_path,
   j.prompt, j.capability, j.profile, j.aspect_ratio
 FROM items i JOIN jobs j USING (owner, job_id)
 """
@@ -45,16 +57,21 @@ class Page:
         }
 
 
-def add(db: sqlite3.Connection, owner: str, job: Job, placed: Placed, now: int) -> None:
-    """Enter one placed file; one that is there already stays as it is."""
-    db.execute(
-        "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+def add(db: sqlite3.Connection, owner: str, job: Job, placed: Placed, now: int) -> bool:
+    """Enter one placed file; return whether it is new.
+
+    One that is there already, or was removed by the person, stays as it is.
+    """
+    entered = db.execute(
+        "INSERT INTO items (owner, job_id, idx, kind, capability, file_name, bytes,"
+        " sha256, mime_type, width, height, duration_ms, label, text, companion,"
+        " created_at, saved_at) VALUES (?, ?, ?, ?, (SELECT capability FROM jobs"
+        " WHERE owner = ?1 AND job_id = ?2), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
         (
             owner,
             job.job_id,
             placed.index,
-            f"{job.job_id}_{placed.index}",
             placed.kind,
             Path(placed.path).name,
             placed.bytes,
@@ -70,32 +87,45 @@ def add(db: sqlite3.Connection, owner: str, job: Job, placed: Placed, now: int) 
             now,
         ),
     )
+    return entered.rowcount == 1
 
 
 def placed(db: sqlite3.Connection, owner: str, job_id: str) -> tuple[Placed, ...]:
     """Return the files of a job that are entered, in the order of their indices."""
     rows = db.execute(
         "SELECT *, path_of(file_name) AS path FROM items"
-        " WHERE owner = ? AND job_id = ? ORDER BY idx",
+        " WHERE owner = ? AND job_id = ? AND removed_at IS NULL ORDER BY idx",
         (owner, job_id),
     )
-    return tuple(
-        Placed(
-            row["idx"],
-            row["kind"],
-            row["path"],
-            row["bytes"],
-            row["sha256"],
-            row["mime_type"],
-            row["width"],
-            row["height"],
-            row["duration_ms"],
-            row["label"],
-            row["text"],
-            bool(row["companion"]),
-        )
-        for row in rows
+    return tuple(file(row) for row in rows)
+
+
+def file(row: sqlite3.Row) -> Placed:
+    """Return what a row of the gallery, with its `path`, says of a file."""
+    return Placed(
+        row["idx"],
+        row["kind"],
+        row["path"],
+        row["bytes"],
+        row["sha256"],
+        row["mime_type"],
+        row["width"],
+        row["height"],
+        row["duration_ms"],
+        row["label"],
+        row["text"],
+        bool(row["companion"]),
     )
+
+
+def get(db: sqlite3.Connection, owner: str | None, item_id: str) -> GalleryItem | None:
+    """Return one item of `owner`, or None when there is none or it was removed."""
+    row = db.execute(
+        f"{_ITEM} WHERE i.owner = ? AND i.job_id = ? AND i.id = ?"
+        " AND i.companion = 0 AND i.removed_at IS NULL",
+        (owner, item_id.rpartition("_")[0], item_id),
+    ).fetchone()
+    return _item(row) if row else None
 
 
 def page(db: sqlite3.Connection, owner: str | None, wanted: Wanted) -> Page:
@@ -104,42 +134,22 @@ def page(db: sqlite3.Connection, owner: str | None, wanted: Wanted) -> Page:
     Raises:
         ValueError: the cursor is none that an earlier page gave.
     """
-    conditions = ["i.owner = :owner", "i.companion = 0"]
-    values: dict[str, object] = {"owner": owner, "limit": wanted.limit + 1}
-    for column, value in (
-        ("i.kind", wanted.kind),
-        ("j.capability", wanted.capability),
-        ("i.job_id", wanted.job_id),
-    ):
+    columns: dict[str, object] = {"owner": owner}
+    for column in ("kind", "capability", "job_id"):
+        value = getattr(wanted, column)
         if value is not None:
-            name = column[2:]
-            conditions.append(f"{column} = :{name}")
-            values[name] = value
-    if wanted.search:
-        conditions.append(
-            "instr(lower(coalesce(j.prompt, '') || char(10) || j.capability"
-            " || char(10) || i.file_name), lower(:search)) > 0"
-        )
-        values["search"] = wanted.search
-    matching = " AND ".join(conditions)
-    (total,) = db.execute(
-        f"SELECT count(*) FROM items i JOIN jobs j USING (owner, job_id)"  # noqa: S608 -- conditions are ours
-        f" WHERE {matching}",
-        values,
-    ).fetchone()
-    if wanted.cursor is not None:
-        created_at, _, after = wanted.cursor.partition(":")
-        matching += (
-            " AND (i.created_at < :at OR (i.created_at = :at AND i.id > :after))"
-        )
-        values |= {"at": int(created_at), "after": after}
+            columns[column] = value
+    numbers, total = listing.find(
+        db, columns, wanted.search, wanted.cursor, wanted.limit + 1
+    )
     rows = db.execute(
-        f"{_ITEM} WHERE {matching} ORDER BY i.created_at DESC, i.id LIMIT :limit",
-        values,
-    ).fetchall()
-    items = tuple(_item(row) for row in rows[: wanted.limit])
-    more = len(rows) > wanted.limit and items
-    cursor = f"{items[-1].created_at}:{items[-1].id}" if more else None
+        f"{_ITEM} JOIN json_each(?) AS wanted ON i.n = wanted.value"
+        " ORDER BY i.created_at DESC, i.id",
+        (json.dumps(numbers[: wanted.limit]),),
+    )
+    items = tuple(_item(row) for row in rows)
+    more = len(numbers) > wanted.limit
+    cursor = listing.cursor_at(items[-1].created_at, items[-1].id) if more else None
     return Page(items, cursor, total)
 
 
@@ -149,6 +159,30 @@ def record(db: sqlite3.Connection, owner: str | None, job_id: str) -> JobRecord 
         "SELECT * FROM jobs WHERE owner = ? AND job_id = ?", (owner, job_id)
     ).fetchone()
     return _record(db, row) if row else None
+
+
+def records(
+    db: sqlite3.Connection,
+    owner: str | None,
+    state: JobState | None,
+    fetching: Sequence[str],
+    limit: int,
+) -> list[JobRecord]:
+    """Return up to `limit` jobs, newest first; `fetching` are those at work now."""
+    at_work = "job_id IN (SELECT value FROM json_each(:fetching))"
+    states = {None: "1", "fetching": f"state = 'pending' AND {at_work}"}
+    rows = db.execute(
+        "SELECT * FROM jobs WHERE owner = :owner AND "  # noqa: S608 -- conditions are ours
+        f"{states.get(state, f'state = :state AND NOT {at_work}')}"
+        " ORDER BY finished_at DESC, job_id LIMIT :limit",
+        {
+            "owner": owner,
+            "state": state,
+            "fetching": json.dumps(fetching),
+            "limit": limit,
+        },
+    ).fetchall()
+    return [_record(db, row) for row in rows]
 
 
 def to_tell(db: sqlite3.Connection, owner: str) -> list[JobRecord]:
@@ -167,8 +201,8 @@ def counts(db: sqlite3.Connection, owner: str | None) -> dict[str, int]:
         (owner,),
     )
     (count, size) = db.execute(
-        "SELECT count(*), coalesce(sum(bytes), 0) FROM items"
-        " WHERE owner = ? AND companion = 0",
+        "SELECT coalesce(sum(items), 0), coalesce(sum(bytes), 0) FROM tallies"
+        " WHERE owner = ?",
         (owner,),
     ).fetchone()
     return {row["state"]: row["jobs"] for row in states} | {
@@ -182,12 +216,12 @@ def _record(db: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
     key = (row["owner"], row["job_id"])
     shown = db.execute(
         f"{_ITEM} WHERE i.owner = ? AND i.job_id = ? AND i.companion = 0"
-        " ORDER BY i.idx",
+        " AND i.removed_at IS NULL ORDER BY i.idx",
         key,
     )
     files = db.execute(
         "SELECT path_of(file_name) AS path FROM items"
-        " WHERE owner = ? AND job_id = ? ORDER BY idx",
+        " WHERE owner = ? AND job_id = ? AND removed_at IS NULL ORDER BY idx",
         key,
     )
     return JobRecord(
@@ -226,10 +260,11 @@ def _item(row: sqlite3.Row) -> GalleryItem:
         capability=row["capability"],
         created_at=row["created_at"],
         saved_at=row["saved_at"],
-        missing=not Path(row["path"]).exists(),
+        missing=not os.path.exists(row["path"]),  # noqa: PTH110 -- a page has 500
         width=row["width"],
         height=row["height"],
         duration_ms=row["duration_ms"],
+        thumbnail_path=row["thumbnail_path"],
         label=row["label"],
         prompt=row["prompt"],
         profile=row["profile"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from materializer import naming
 from materializer.errors import LinkGone
-from materializer.gallery import items, outbox
+from materializer.gallery import files, items, outbox, repair, wishes
 from materializer.model import (
     QUERIES,
     SUBMITTED,
@@ -112,8 +112,10 @@ def submit(db: sqlite3.Connection, account: Account, job_id: str, now: int) -> N
         _enter(db, account, job, "pending", "register")
 
 
-def give_up(db: sqlite3.Connection, account: Account, job_ids: Sequence[str]) -> None:
-    """Close open jobs that the backend does not know.
+def give_up(
+    db: sqlite3.Connection, account: Account, job_ids: Sequence[str]
+) -> list[str]:
+    """Close open jobs that the backend does not know; return those that failed thus.
 
     One of which nothing else is known was never a job of this account: it is forgotten.
     """
@@ -123,12 +125,13 @@ def give_up(db: sqlite3.Connection, account: Account, job_ids: Sequence[str]) ->
         " AND job_id IN (SELECT value FROM json_each(?))",
         (SUBMITTED, *key),
     )
-    db.execute(
+    failed = db.execute(
         "UPDATE jobs SET state = 'failed', next_attempt_at = NULL, error_code = ?,"
         " error = ?, told = 'due' WHERE owner = ? AND state = 'pending'"
-        " AND job_id IN (SELECT value FROM json_each(?))",
+        " AND job_id IN (SELECT value FROM json_each(?)) RETURNING job_id",
         (*GONE, *key),
     )
+    return [row["job_id"] for row in failed]
 
 
 def fail(
@@ -163,6 +166,7 @@ def settle(
     `now` is in ms.
     """
     job = settlement.job
+    is_new = not items.placed(db, account.owner, job.job_id)
     for placed in settlement.placed:
         items.add(db, account.owner, job, placed, now)
     code, words = settlement.error or (None, None)
@@ -180,9 +184,13 @@ def settle(
             job.job_id,
         ),
     )
+    claimed = wishes.is_claimed(db, account.owner, job.job_id)
     updates = [
-        outbox.append(db, account.owner, settlement.action, payload)
+        outbox.append(
+            db, account.owner, "register" if claimed else settlement.action, payload
+        )
         for payload in settlement.payloads
+        if is_new or not outbox.has(db, account.owner, payload)
     ]
     query: Query = "succeeded" if job.succeeded else "failed"
     if query in reached:  # the other query's jobs are as they were
@@ -212,6 +220,7 @@ def cursors(
     `first` is kept as the answer when there was none: from then on only settled jobs
     move it.
     """
+    first = repair.first_asked(db, first)
     db.executemany(
         "INSERT INTO cursors VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [(account.deployment, account.owner, query, first) for query in QUERIES],
@@ -307,8 +316,12 @@ def last_owner(db: sqlite3.Connection) -> str | None:
 
 
 def signed_in(db: sqlite3.Connection, owner: str) -> None:
-    """Remember who is signed in, for when nobody is."""
+    """Remember who is signed in, for when nobody is.
+
+    What was found here while nobody was known is theirs.
+    """
     db.execute("INSERT OR REPLACE INTO facts VALUES ('last_owner', ?)", (owner,))
+    files.claim(db, owner)
 
 
 def _enter(

@@ -15,9 +15,18 @@ def append(
     """Enter one announcement and return it with its number."""
     row = db.execute(
         "INSERT INTO outbox (owner, action, payload) VALUES (?, ?, ?) RETURNING *",
-        (owner, action, json.dumps(payload, ensure_ascii=False)),
+        (owner, action, _text(payload)),
     ).fetchone()
     return _update(row)
+
+
+def has(db: sqlite3.Connection, owner: str, payload: dict[str, Any]) -> bool:
+    """Whether just this was announced before; it looks at all of them."""
+    found = db.execute(
+        "SELECT 1 FROM outbox WHERE owner = ? AND payload = ? LIMIT 1",
+        (owner, _text(payload)),
+    ).fetchone()
+    return found is not None
 
 
 def after(
@@ -56,8 +65,19 @@ def acknowledge(
 ) -> int:
     """Move a consumer's cursor forward and return it; an older `seq` changes nothing.
 
-    It never passes the newest announcement.
+    It never passes the newest announcement. It is the cursor of the account that was
+    told of `seq`, which may have signed out meanwhile; `owner` is whose it is else.
     """
+    told = db.execute("SELECT owner FROM outbox WHERE seq = ?", (seq,)).fetchone()
+    return _move(db, consumer, told["owner"] if told else owner, seq)
+
+
+def begin(db: sqlite3.Connection, consumer: str, owner: str | None) -> int:
+    """Place a new consumer at the newest announcement; return its cursor."""
+    return _move(db, consumer, owner, newest(db))
+
+
+def _move(db: sqlite3.Connection, consumer: str, owner: str | None, seq: int) -> int:
     row = db.execute(
         "INSERT INTO consumers VALUES (?, ?, ?)"
         " ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq) RETURNING seq",
@@ -68,3 +88,7 @@ def acknowledge(
 
 def _update(row: sqlite3.Row) -> DisplayUpdate:
     return DisplayUpdate(row["seq"], row["action"], json.loads(row["payload"]))
+
+
+def _text(payload: dict[str, Any]) -> str:
+    return json.dumps(payload, ensure_ascii=False)

@@ -4,7 +4,8 @@
 words for a person.
 """
 
+from materializer.place.files import Stamp
 from materializer.place.places import Places
 from materializer.place.trouble import disk_trouble
 
-__all__ = ["Places", "disk_trouble"]
+__all__ = ["Places", "Stamp", "disk_trouble"]

@@ -9,8 +9,9 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from materializer.errors import OutputDamaged
@@ -30,6 +31,17 @@ _CANNOT_LINK = {
     errno.ENOTSUP,
     errno.EOPNOTSUPP,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells a file from what it was before: its bytes, and when it was written.
+
+    The time is in ms.
+    """
+
+    bytes: int
+    written_at: int
 
 
 class Files:
@@ -69,6 +81,21 @@ class Files:
     def names(self) -> list[str]:
         """Return the names in the outputs directory."""
         return self._outputs().names()
+
+    def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
+        """Return the stamps of those of the outputs that are there."""
+        outputs = self._outputs()
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                known = outputs.stat(name)
+                if stat.S_ISREG(known.st_mode):
+                    found[name] = Stamp(known.st_size, known.st_mtime_ns // 1_000_000)
+        return found
+
+    def unlink(self, name: str) -> None:
+        """Remove an output, if it is there."""
+        self._outputs().unlink(name)
 
     def has(self, name: str) -> bool:
         """Whether an output of this name stands there, which a link is not."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from materializer.place.directory import is_name
-from materializer.place.files import LOCK_STALE, Files
+from materializer.place.files import LOCK_STALE, Files, Stamp
 from materializer.place.group import GroupCommit, Step
 from materializer.place.listing import Listing
 from materializer.place.space import Space
@@ -92,6 +92,19 @@ class Places:
                 return found
             await asyncio.sleep(_LOCK_STEP)
             self._listing.forget()
+
+    async def names(self) -> list[str]:
+        """Return the names of the files in the outputs directory, unsorted."""
+        names = await self._run(self._files.names)
+        return [name for name in names if is_name(name)]
+
+    async def stamps(self, names: Collection[str]) -> dict[str, Stamp]:
+        """Return what the disk says of those of the outputs that are there."""
+        return await self._run(self._files.stamps, names)
+
+    async def remove(self, name: str) -> None:
+        """Remove an output, if it is there; a power cut does not bring it back."""
+        await self._make(None, bound(self._files.unlink, name))
 
     async def require_free(self, keep: int) -> None:
         """Raise DiskTrouble unless more than `keep` bytes are free and not reserved."""

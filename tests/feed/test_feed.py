@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -329,6 +330,31 @@ async def test_pings_keep_a_quiet_connection_and_silence_ends_it(
         assert "silent" in (status.last_error or "")
 
 
+@pytest.fixture
+def untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system be one that does not tell of a sleep."""
+    monkeypatch.setattr("materializer.feed.jumps._timer", lambda: None)
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="Linux alone tells of a sleep")
+async def test_a_sleep_that_the_system_tells_of_is_noticed_without_a_look(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "GLANCE", 0.0)  # a look would notice it at once
+    bell = os.eventfd(0, os.EFD_NONBLOCK)
+    monkeypatch.setattr("materializer.feed.jumps._timer", lambda: bell)
+    async with running(deployment) as work:
+        await work.snapshot()
+        work.asleep = 3600
+        await work.nothing_comes()
+        assert len(deployment.requests) == 1
+        os.eventfd_write(bell, 1)
+        await deployment.until(lambda: len(deployment.requests) == 2)
+        await work.until(lambda s: s.state == "live")
+    assert deployment.talks[1].heard[0]["lastCloseReason"] == "WokeUp"
+
+
+@pytest.mark.usefixtures("untold")
 async def test_a_sleep_of_the_computer_is_noticed_within_two_seconds(
     deployment: Deployment,
 ) -> None:
@@ -344,6 +370,7 @@ async def test_a_sleep_of_the_computer_is_noticed_within_two_seconds(
     assert deployment.talks[1].heard[0]["lastCloseReason"] == "WokeUp"
 
 
+@pytest.mark.usefixtures("untold")
 async def test_a_wait_that_the_sleep_has_frozen_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -360,6 +387,7 @@ async def test_a_wait_that_the_sleep_has_frozen_is_over(
             await work.until(lambda s: s.state == "live")
 
 
+@pytest.mark.usefixtures("untold")
 async def test_nothing_is_looked_at_while_nobody_is_signed_in(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,13 +33,23 @@ async def test_a_consumers_cursor_only_goes_forward(gallery: Gallery) -> None:
 
 
 async def test_a_consumer_has_a_cursor_for_each_account(gallery: Gallery) -> None:
-    for _ in range(3):
-        await gallery.write(outbox.append, "me", "open", {})
-    await gallery.write(outbox.acknowledge, "app", "you", 3)
-    await gallery.write(outbox.acknowledge, "app", None, 1)
+    for owner in ("you", "you", "me"):
+        await gallery.write(outbox.append, owner, "open", {})
+    await gallery.write(outbox.acknowledge, "app", "you", 1)
+    assert await gallery.write(outbox.begin, "app", None) == 3
     assert await gallery.read(outbox.acknowledged, "app", "me") is None
-    assert await gallery.read(outbox.acknowledged, "app", "you") == 3
-    assert await gallery.read(outbox.acknowledged, "app", None) == 1
+    assert await gallery.read(outbox.acknowledged, "app", "you") == 1
+    assert await gallery.read(outbox.acknowledged, "app", None) == 3
+
+
+async def test_an_acknowledgment_counts_for_the_account_that_was_told(
+    gallery: Gallery,
+) -> None:
+    for owner in ("you", "me"):
+        await gallery.write(outbox.append, owner, "open", {})
+    assert await gallery.write(outbox.acknowledge, "app", "you", 2) == 2
+    assert await gallery.read(outbox.acknowledged, "app", "me") == 2
+    assert await gallery.read(outbox.acknowledged, "app", "you") is None
 
 
 async def test_a_consumer_cannot_acknowledge_what_was_never_announced(
@@ -53,3 +63,13 @@ async def test_the_newest_number_is_known(gallery: Gallery) -> None:
     assert await gallery.read(outbox.newest) == 0
     await gallery.write(outbox.append, "me", "open", {})
     assert await gallery.read(outbox.newest) == 1
+
+
+async def test_what_was_announced_to_an_account_is_known_by_its_payload(
+    gallery: Gallery,
+) -> None:
+    payload = {"jobId": "j", "prompt": "\N{SNOWMAN}"}
+    await gallery.write(outbox.append, "me", "open", payload)
+    assert await gallery.read(outbox.has, "me", payload)
+    assert not await gallery.read(outbox.has, "you", payload)
+    assert not await gallery.read(outbox.has, "me", payload | {"prompt": "x"})

@@ -6,11 +6,12 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from materializer.errors import DiskTrouble, OutputDamaged
-from materializer.place import Places
+from materializer.place import Places, Stamp
 
 SOON = 10
 
@@ -454,3 +455,41 @@ async def test_a_caller_that_goes_leaves_the_others_their_files(places: Places) 
         await asyncio.sleep(0)
         gone.cancel()
     assert stays.result().exists()
+
+
+async def test_the_files_are_named_and_their_stamps_told(places: Places) -> None:
+    file = places.outputs / "a_0.png"
+    file.write_bytes(b"abc")
+    os.utime(file, ns=(0, 1_234_567_890))
+    (places.outputs / "b_0.png").symlink_to(file)
+    (places.outputs / "dir").mkdir()
+    (places.outputs / ".hidden").touch()
+    assert sorted(await places.names()) == ["a_0.png", "b_0.png", "dir"]
+    stamps = await places.stamps(["a_0.png", "b_0.png", "dir", "c_0.png"])
+    assert stamps == {"a_0.png": Stamp(3, 1_234)}
+
+
+async def test_an_output_is_removed_so_that_it_stays_removed(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = places.outputs / "a_0.png"
+    file.touch()
+    synced: list[bool] = []
+    monkeypatch.setattr("os.fsync", lambda _: synced.append(file.exists()))
+    await places.remove("a_0.png")
+    assert synced == [False]
+    await places.remove("a_0.png")
+    for name in ("../a_0.png", ".partial", "/etc/passwd", ""):
+        with pytest.raises(ValueError, match="is no name"):
+            await places.remove(name)
+
+
+@pytest.mark.parametrize("method", ["names", "stamps", "remove"])
+async def test_without_the_directory_there_is_no_word_on_files(
+    places: Places, method: str
+) -> None:
+    places.partial.rmdir()
+    arguments: dict[str, list[Any]] = {"stamps": [["a"]], "remove": ["a"]}
+    with pytest.raises(DiskTrouble) as missing:
+        await getattr(places, method)(*arguments.get(method, []))
+    assert missing.value.code == "disk_missing"
