@@ -11,7 +11,8 @@ from typing import Any
 from materializer.gallery import Gallery, outbox
 from materializer.model import DisplayUpdate
 
-_PAGE = 64
+# Few, as a long transcript is a megabyte and every consumer holds a page of them.
+_PAGE = 8
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -44,6 +45,19 @@ class Announcer:
         self._gallery = gallery
         self._owner = owner
         self._bells: set[asyncio.Event] = set()
+        self._quiet = 0
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is to be opened now, by the wish of a client."""
+        return self._quiet > 0
+
+    async def keep_quiet(self) -> None:
+        """Open nothing until cancelled, and until everybody else's wish has ended."""
+        self._quiet += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._quiet -= 1
 
     def wake(self) -> None:
         """Look for updates: after a commit, or when the owner has changed."""
@@ -60,6 +74,8 @@ class Announcer:
         owner = self._owner()
         if after is None:
             after = await self._place(consumer, owner)
+        else:
+            after = min(after, newest)  # beyond is what another gallery has told
         return Subscription(after, partial(self._tell, consumer, owner, after, newest))
 
     async def acknowledge(self, consumer: str, seq: int) -> int:
@@ -72,8 +88,7 @@ class Announcer:
         place = await self._gallery.read(outbox.acknowledged, consumer, owner)
         if place is not None:
             return place
-        newest = await self._gallery.read(outbox.newest)
-        return await self._gallery.write(outbox.acknowledge, consumer, owner, newest)
+        return await self._gallery.write(outbox.begin, consumer, owner)
 
     async def _tell(
         self, consumer: str, owner: str | None, cursor: int, newest: int, send: Send
@@ -90,7 +105,7 @@ class Announcer:
                 for update in page:
                     if self._owner() != owner:
                         break
-                    await send(_wire(update, replay=update.seq <= newest))
+                    await send(self._wire(update, replay=update.seq <= newest))
                     cursor = update.seq
                 else:
                     if len(page) < _PAGE:
@@ -98,11 +113,11 @@ class Announcer:
         finally:
             self._bells.discard(bell)
 
-
-def _wire(update: DisplayUpdate, *, replay: bool) -> dict[str, Any]:
-    return {
-        "seq": update.seq,
-        "action": update.action,
-        "replay": replay,
-        "payload": update.payload,
-    }
+    def _wire(self, update: DisplayUpdate, *, replay: bool) -> dict[str, Any]:
+        held_back = update.action == "open" and self.is_quiet()
+        return {
+            "seq": update.seq,
+            "action": "register" if held_back else update.action,
+            "replay": replay,
+            "payload": update.payload,
+        }

@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
 
 from materializer import __version__
 from materializer.announce import Announcer
+from materializer.audience import Audience
 from materializer.config import Settings
 from materializer.credentials import Credentials
 from materializer.errors import DiskTrouble, SettingsInvalid
 from materializer.gallery import Gallery, items, ledger
-from materializer.ipc import contract
+from materializer.gallery_methods import GalleryMethods
+from materializer.inventory import Inventory
 from materializer.ipc.connection import Connection, Method
-from materializer.ipc.jsonlines import (
-    INVALID_PARAMS,
-    NOT_FOUND,
-    NOT_SIGNED_IN,
-    RpcError,
-)
-from materializer.model import Account, JobRecord
+from materializer.ipc.greeting import greeting
+from materializer.ipc.jsonlines import INVALID_PARAMS, RpcError
+from materializer.job_methods import JobMethods
+from materializer.model import Account
+from materializer.notice_methods import NoticeMethods
 from materializer.pipeline import Pipeline
 from materializer.place import Places
 from materializer.presence import Events, Presence
+
+if TYPE_CHECKING:
+    from materializer.ipc import contract
 
 
 class Methods:
@@ -42,11 +45,13 @@ class Methods:
         presence: Presence,
         gallery: Gallery,
         places: Places,
+        inventory: Inventory,
         pipeline: Pipeline,
         announcer: Announcer,
         events: Events,
         credentials: Credentials,
         *,
+        audience: Audience,
         materialize: Callable[[Account, str], Awaitable[None]],
         stop: asyncio.Event,
     ) -> None:
@@ -58,37 +63,39 @@ class Methods:
         self._announcer = announcer
         self._events = events
         self._credentials = credentials
-        self._materialize = materialize
+        self._audience = audience
+        self._items = GalleryMethods(presence, gallery, inventory)
+        self._jobs = JobMethods(
+            presence, gallery, pipeline, events, audience, materialize=materialize
+        )
+        self._notices = NoticeMethods(gallery, audience)
         self._stop = stop
+        self._begun: dict[tuple[Connection, str], asyncio.Task[None]] = {}
+
+    def adopt(self, settings: Settings) -> None:
+        """Tell of other settings from now on."""
+        self._settings = settings
 
     def table(self) -> Mapping[str, Method[Any]]:
         """Return the method table for the server."""
         run: dict[str, Callable[[Connection, Any], Awaitable[object]]] = {
-            "hello": self._hello,
             "display.subscribe": self._display_subscribe,
             "display.ack": self._display_ack,
+            "display.suppress": self._display_suppress,
             "events.subscribe": self._events_subscribe,
-            "gallery.list": self._gallery_list,
-            "job.get": self._job_get,
-            "job.materialize": self._job_materialize,
+            **self._items.table(),
+            **self._jobs.table(),
+            **self._notices.table(),
             "auth.set": self._auth_set,
             "auth.clear": self._auth_clear,
             "daemon.status": self._daemon_status,
             "daemon.shutdown": self._daemon_shutdown,
         }
-        return {
-            name: Method(contract.reader(params), run[name])
-            for name, params in contract.PARAMS.items()
-        }
-
-    async def _hello(self, _: Connection, __: contract.Hello) -> dict[str, Any]:
-        return {
-            "server": "stella-materializer",
-            "version": __version__,
-            "protocol": 1,
-            "pid": os.getpid(),
-            "stateDir": str(self._settings.state_dir),
-            "owner": self._presence.owner,
+        hello: Method[Any] = greeting(
+            self._settings.state_dir, lambda: self._presence.owner
+        )
+        return {"hello": hello} | {
+            name: Method(_reader(name), do) for name, do in run.items()
         }
 
     async def _display_subscribe(
@@ -98,10 +105,9 @@ class Methods:
 
         async def send(update: dict[str, Any]) -> None:
             connection.notify("display.update", update)
-            if update["replay"]:
-                await connection.drain()
+            await (connection.drain() if update["replay"] else connection.give_way())
 
-        connection.spawn(place.run(send))
+        self._begin(connection, "display", place.run(send))
         return {"cursor": place.cursor}
 
     async def _display_ack(
@@ -111,38 +117,26 @@ class Methods:
             "cursor": await self._announcer.acknowledge(params.consumer, params.seq)
         }
 
+    async def _display_suppress(
+        self, connection: Connection, params: contract.DisplaySuppress
+    ) -> dict[str, Any]:
+        if params.suppressed:
+            self._begin(connection, "quiet", self._announcer.keep_quiet())
+        else:
+            self._end(connection, "quiet")
+        return {"suppressed": params.suppressed}
+
     async def _events_subscribe(
         self, connection: Connection, params: contract.EventsSubscribe
     ) -> dict[str, Any]:
-        topics = contract.TOPICS if params.topics is None else params.topics
-        connection.spawn(self._events.listen(connection, frozenset(topics)))
+        topics = None if params.topics is None else frozenset[str](params.topics)
+        listening = self._events.listen(connection, topics)
+        self._begin(connection, "events", listening)
+        if params.presents:
+            self._begin(connection, "presenting", self._audience.present(connection))
+        else:
+            self._end(connection, "presenting")
         return {}
-
-    async def _gallery_list(
-        self, _: Connection, params: contract.GalleryList
-    ) -> dict[str, Any]:
-        wanted = items.Wanted(**params.model_dump())
-        try:
-            page = await self._gallery.read(
-                items.page, self._presence.shown_owner, wanted
-            )
-        except (ValueError, OverflowError) as error:
-            raise RpcError(INVALID_PARAMS, "cursor: not one that was given") from error
-        return page.wire()
-
-    async def _job_get(self, _: Connection, params: contract.OneJob) -> dict[str, Any]:
-        return self._job(await self._record(params.job_id))
-
-    async def _job_materialize(
-        self, _: Connection, params: contract.OneJob
-    ) -> dict[str, Any]:
-        account = self._presence.account
-        if account is None:
-            raise RpcError(
-                NOT_SIGNED_IN, "nobody is signed in, so no job can be asked for"
-            )
-        await self._materialize(account, params.job_id)
-        return self._job(await self._record(params.job_id))
 
     async def _auth_set(
         self, _: Connection, params: contract.AuthSet
@@ -193,6 +187,8 @@ class Methods:
             "disk": await self._disk(),
             "since": since,
             "notifications": presence.notifications,
+            "snoozedUntil": await self._notices.snoozed_until(),
+            "openPolicy": self._settings.open_policy,
         }
 
     async def _daemon_shutdown(
@@ -211,29 +207,31 @@ class Methods:
             {"error": trouble} if trouble else {}
         )
 
-    async def _record(self, job_id: str) -> JobRecord:
-        record = await self._gallery.read(
-            items.record, self._presence.shown_owner, job_id
-        )
-        if record is None:
-            raise RpcError(NOT_FOUND, "no such job is known here")
-        return record
+    def _begin(
+        self, connection: Connection, what: str, work: Coroutine[Any, Any, None]
+    ) -> None:
+        """Do something for a client, in place of what was begun under that name."""
+        self._end(connection, what)
+        key = connection, what
+        task = self._begun[key] = connection.spawn(work)
 
-    def _why_it_waits(self, record: JobRecord) -> str | None:
-        waits = record.state == "pending" and record.job.succeeded
-        return self._pipeline.disk_trouble if waits else None
+        def forget(ended: asyncio.Task[None]) -> None:
+            if self._begun.get(key) is ended:
+                del self._begun[key]
 
-    def _job(self, record: JobRecord) -> dict[str, Any]:
-        job = record.job
-        key = (self._presence.shown_owner, job.job_id)
-        return {
-            "jobId": job.job_id,
-            "state": "fetching" if key in self._pipeline.fetching else record.state,
-            "status": job.status,
-            "capability": job.capability,
-            "attempts": record.attempts,
-            "nextAttemptAt": record.next_attempt_at,
-            "error": record.error or self._why_it_waits(record),
-            "files": list(record.files),
-            "outputs": [item.wire() for item in record.items],
-        }
+        task.add_done_callback(forget)
+
+    def _end(self, connection: Connection, what: str) -> None:
+        begun = self._begun.pop((connection, what), None)
+        if begun is not None:
+            begun.cancel()
+
+
+def _reader(name: str) -> Callable[[object], Any]:
+    def read(sent: object) -> Any:
+        # Takes 7 MiB with pydantic, which a daemon that nobody calls does without.
+        from materializer.ipc import contract
+
+        return contract.reader(contract.PARAMS[name])(sent)
+
+    return read

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +17,8 @@ from materializer.model import Account
 @dataclass(slots=True)
 class Presence:
     """The state of the daemon that people can read.
+
+    Whoever changes `feed` or `account` calls `changed`.
 
     Attributes:
         feed: where the feed stands.
@@ -31,6 +35,8 @@ class Presence:
     last_owner: str | None = None
     notifications: str | None = None
     started: float = field(default_factory=time.monotonic)
+    _bell: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _ends: dict[asyncio.Timeout, Account] = field(default_factory=dict, repr=False)
 
     @property
     def owner(self) -> str | None:
@@ -42,23 +48,65 @@ class Presence:
         """Whose items are shown."""
         return self.owner or self.last_owner
 
+    @property
+    def asker(self) -> Account | None:
+        """On whose behalf the feed can be asked, or None while signed out."""
+        return None if self.feed.refused else self.account
+
+    def changed(self) -> None:
+        """Let those who wait for somebody to come, or to go, look again."""
+        self._bell.set()
+        self._bell = asyncio.Event()
+        now = asyncio.get_running_loop().time()
+        for end in [end for end, whose in self._ends.items() if whose != self.asker]:
+            del self._ends[end]
+            end.reschedule(now)
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Yield at once, and after each change; several may be one."""
+        while True:
+            bell = self._bell
+            yield
+            await bell.wait()
+
+    async def known(self) -> None:
+        """Return when it is known who is signed in, or that nobody is."""
+        while self.account is None and self.feed.state != "signed_out":
+            await self._bell.wait()
+
+    @asynccontextmanager
+    async def during(self, account: Account) -> AsyncIterator[None]:
+        """Do something for as long as the feed can be asked on this account's behalf.
+
+        Raises:
+            TimeoutError: it no longer can.
+        """
+        async with asyncio.timeout(None) as end:
+            self._ends[end] = account
+            try:
+                yield
+            finally:
+                self._ends.pop(end, None)
+
 
 class Events:
     """Tells the clients that asked for it what happens, as it happens."""
 
     def __init__(self) -> None:
-        self._listeners: dict[Connection, frozenset[str]] = {}
+        self._listeners: dict[Connection, frozenset[str] | None] = {}
 
     def emit(self, topic: str, type_: str, data: dict[str, Any]) -> None:
         """Tell everybody who listens to `topic`; never waits."""
         at = time.time_ns() // 1_000_000
         event = {"topic": topic, "type": type_, "at": at, "data": data}
         for connection, topics in list(self._listeners.items()):
-            if topic in topics:
+            if topics is None or topic in topics:
                 connection.notify("event", event)
 
-    async def listen(self, connection: Connection, topics: frozenset[str]) -> None:
-        """Count a client among the listeners until cancelled."""
+    async def listen(
+        self, connection: Connection, topics: frozenset[str] | None
+    ) -> None:
+        """Count a client among the listeners until cancelled; None is all topics."""
         self._listeners[connection] = topics
         try:
             await asyncio.Event().wait()

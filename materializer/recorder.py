@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from materializer import wording
@@ -25,6 +26,7 @@ class Recorder:
             type, data.
         on_announced: called after announcements were committed.
         on_failed: called after a failure was recorded that the person must be told.
+        is_quiet: whether nothing is to be opened now.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Recorder:
         emit: Callable[[str, str, str, dict[str, Any]], None],
         on_announced: Callable[[], None],
         on_failed: Callable[[], None],
+        is_quiet: Callable[[], bool],
     ) -> None:
         self._gallery = gallery
         self._emit = emit
         self._on_announced = on_announced
         self._on_failed = on_failed
+        self._is_quiet = is_quiet
 
     def begun(self, account: Account, job: Job) -> None:
         """Tell of a job that is being worked on."""
@@ -61,8 +65,11 @@ class Recorder:
         """Close jobs that the backend does not know."""
         if job_ids:
             with disk_trouble():
-                await self._gallery.write(ledger.give_up, account, job_ids)
+                given_up = await self._gallery.write(ledger.give_up, account, job_ids)
             log.warning("the backend knows nothing of %s", ", ".join(job_ids))
+            for job_id in given_up:
+                data = {"jobId": job_id, "state": "failed", "error": ledger.GONE[1]}
+                self._emit(account.owner, "job", "failed", data)
             self._on_failed()
 
     async def settle(
@@ -73,6 +80,8 @@ class Recorder:
         reached: Mapping[Query, int],
     ) -> None:
         """Enter what an attempt came to; `now` and `reached` are as in `advance`."""
+        if self._is_quiet():
+            settlement = replace(settlement, action="register")
         with disk_trouble():
             await self._gallery.write(ledger.settle, account, settlement, now, reached)
 
@@ -80,6 +89,10 @@ class Recorder:
         """Tell what an attempt came to, once that is entered."""
         error = settlement.error[1] if settlement.error else None
         self._tell(account, settlement.job, settlement.state, error)
+        for placed in settlement.placed:
+            if not placed.companion:
+                data = {"id": f"{settlement.job.job_id}_{placed.index}"}
+                self._emit(account.owner, "gallery", "added", data)
         if settlement.payloads:
             self._on_announced()
         if settlement.tell:

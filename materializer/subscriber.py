@@ -41,7 +41,7 @@ class Subscriber:
         on_snapshot: called when a snapshot was offered to the pipeline.
         on_signed_out: called with the reason when the feed has nobody to ask for.
         on_refused: called with the deployment's words when it refuses the sign-in:
-            once, until it was good again or somebody has signed out.
+            once, until it was good again or somebody has signed out, and then None.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Subscriber:
         on_account: Sequence[Callable[[], None]],
         on_snapshot: Callable[[], None],
         on_signed_out: Callable[[str], None],
-        on_refused: Callable[[str], None],
+        on_refused: Callable[[str | None], None],
     ) -> None:
         self._settings = settings
         self._credentials = credentials
@@ -144,6 +144,7 @@ class Subscriber:
             await self._window.open(feed, account)
             self._presence.last_owner = account.owner
         self._presence.account = account
+        self._presence.changed()
         state = "signed_in" if account else "signed_out"
         log.info("%s", state.replace("_", " "))
         self._events.emit("auth", state, {"owner": self._presence.owner})
@@ -152,9 +153,12 @@ class Subscriber:
 
     def _tell(self, status: FeedStatus) -> None:
         before, self._presence.feed = self._presence.feed, status
+        self._presence.changed()
         if status.state in ("live", "signed_out"):
             if status.refused and not self._refused:
                 self._on_refused(status.last_error or "the sign-in was refused")
+            elif self._refused and not status.refused:
+                self._on_refused(None)
             self._refused = status.refused
         if status.state == before.state:
             return

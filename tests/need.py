@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -17,3 +22,32 @@ def need(*programs: str) -> None:
     if os.environ.get("STELLA_TESTS_REQUIRE_ALL") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def packages(home: Path) -> Path:
+    """Return the folder with the npm packages that `home`/package.json pins."""
+    need("node", "npm")
+    folder = Path(os.environ.get("STELLA_TEST_CACHE", home.parent), home.name)
+    if folder != home:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(home / "package.json", folder)
+    with (folder / "package.json").open() as package:
+        _alone(package)
+        pinned = json.load(package)["dependencies"]
+        if any(_installed(folder, name) != pinned[name] for name in pinned):
+            quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
+            subprocess.run(["npm", "install", *quiet], cwd=folder, check=True)
+    return folder
+
+
+def _alone(file: IO[str]) -> None:
+    """Wait until no other test process does the same; the file's end lets it go."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _installed(folder: Path, package: str) -> str | None:
+    path = folder / "node_modules" / package / "package.json"
+    return json.loads(path.read_text())["version"] if path.exists() else None

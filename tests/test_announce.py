@@ -263,3 +263,37 @@ async def test_idle_means_idle(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> 
         await asyncio.sleep(0.05)
         telling.cancel()
     assert reads == [outbox.after, outbox.after]
+
+
+async def test_a_place_beyond_the_newest_update_is_the_newest(box: Outbox) -> None:
+    await box.add(2)
+    announcer = Announcer(box.gallery, owner_a)
+    assert (await announcer.subscribe("app", 99)).cursor == 2
+    assert await announcer.acknowledge("app", 99) == 2
+
+
+async def test_while_anybody_wants_quiet_nothing_opens_and_the_rest_is_as_it_was(
+    box: Outbox,
+) -> None:
+    ear = Ear()
+    announcer = Announcer(box.gallery, owner_a)
+    await box.add(3)
+    await box.gallery.write(outbox.append, "a", "remove", {"jobId": "j4"})
+    async with asyncio.TaskGroup() as tasks:
+        one = tasks.create_task(announcer.keep_quiet())
+        other = tasks.create_task(announcer.keep_quiet())
+        await asyncio.sleep(0)
+        one.cancel()
+        await asyncio.wait([one])
+        assert announcer.is_quiet()
+        subscription = await announcer.subscribe("app", 0)
+        telling = tasks.create_task(subscription.run(ear))
+        actions = [update["action"] for update in await ear.next(4)]
+        assert actions == ["register"] * 3 + ["remove"]
+        other.cancel()
+        await asyncio.wait([other])
+        assert not announcer.is_quiet()
+        await box.add()
+        announcer.wake()
+        assert [update["action"] for update in await ear.next(1)] == ["open"]
+        telling.cancel()

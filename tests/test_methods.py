@@ -2,20 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from convex_side import jwt
-from materializer import __version__, config
-from materializer.announce import Announcer
-from materializer.credentials import Credentials
+from desk import ME, SOON, T0, YOU, Desk, ask, refusal, told
+from materializer import __version__
 from materializer.feed import FeedStatus
-from materializer.fetch import Fetcher, Guard, Rules
-from materializer.gallery import Gallery, ledger, outbox
+from materializer.gallery import ledger, outbox
 from materializer.ipc.client import Client
 from materializer.ipc.connection import MAX_LIVE_BYTES
 from materializer.ipc.contract import PARAMS, TOPICS
@@ -23,158 +20,14 @@ from materializer.ipc.jsonlines import (
     INVALID_PARAMS,
     NOT_FOUND,
     NOT_SIGNED_IN,
-    RpcError,
 )
-from materializer.ipc.server import IpcServer
-from materializer.methods import Methods
 from materializer.model import (
-    Account,
     Job,
-    JobError,
-    JobState,
     Placed,
     Query,
-    Settlement,
     Snapshot,
 )
-from materializer.pipeline import Pipeline
-from materializer.place import Places
-from materializer.plan import OVERLAP_MS, Work, payloads
-from materializer.presence import Events, Presence
-
-ME = Account("https://a.test", "https://site.test|me")
-YOU = Account("https://a.test", "https://site.test|you")
-SOON = 10.0
-T0 = 1_760_000_000_000
-
-
-class Desk:
-    """Every method, over real rooms; only the feed is played."""
-
-    def __init__(self, state: Path) -> None:
-        settings = config.load({"state_dir": str(state), "min_free_space": "0"}, {})
-        paths = settings.paths
-        paths.partial.mkdir(parents=True)
-        self.state = state
-        self.outputs = paths.outputs
-        self.presence = Presence(account=ME, last_owner=ME.owner)
-        self.gallery = Gallery.open(paths.gallery_db, paths.outputs)
-        self.fetcher = Fetcher(Guard(), Rules(), user_agent="t")
-        self.events = Events()
-        self.credentials = Credentials(value=jwt("me"))
-        self.announcer = Announcer(self.gallery, lambda: self.presence.shown_owner)
-        self.stop = asyncio.Event()
-        self.asked: list[tuple[Account, str]] = []
-        places = Places(paths.outputs, paths.partial)
-        self.pipeline = Pipeline(
-            self.gallery,
-            self.fetcher,
-            places,
-            settings,
-            emit=lambda _owner, *event: self.events.emit(*event),
-            on_announced=self.announcer.wake,
-            on_failed=lambda: None,
-        )
-        self.methods = Methods(
-            settings,
-            self.presence,
-            self.gallery,
-            places,
-            self.pipeline,
-            self.announcer,
-            self.events,
-            self.credentials,
-            materialize=self.materialize,
-            stop=self.stop,
-        )
-
-    async def materialize(self, account: Account, job_id: str) -> None:
-        self.asked.append((account, job_id))
-
-    async def save(
-        self,
-        job_id: str,
-        *files: Placed,
-        at: int = T0,
-        account: Account = ME,
-        state: JobState = "done",
-        error: tuple[str, str] | None = None,
-        retry_at: int | None = None,
-    ) -> None:
-        """Enter a job as the pipeline does, files, announcements and all."""
-        job = Job(
-            job_id,
-            "succeeded",
-            "text_to_image",
-            "best",
-            f"a picture of {job_id}",
-            "16:9",
-            created_at=at - 9,
-            completed_at=at,
-        )
-        for file in files:
-            Path(file.path).write_bytes(b"x" * file.bytes)
-        shown = () if state == "pending" else tuple(payloads(job, files))
-        settlement = Settlement(
-            job,
-            state,
-            files,
-            shown,
-            attempts=1,
-            error=error,
-            next_attempt_at=retry_at,
-        )
-        await self.gallery.write(ledger.remember, account, [Work(job, "open")])
-        await self.gallery.write(ledger.settle, account, settlement, at + 5, {})
-        self.announcer.wake()
-
-    def image(self, job_id: str, index: int = 0) -> Placed:
-        path = self.outputs / f"{job_id}_{index}.png"
-        return Placed(index, "image", str(path), 3, "abc", "image/png", 20, 10)
-
-
-@asynccontextmanager
-async def at(state: Path) -> AsyncIterator[tuple[Desk, Client]]:
-    async with AsyncExitStack() as stack:
-        desk = Desk(state)
-        stack.push_async_callback(desk.gallery.close)
-        stack.push_async_callback(desk.fetcher.close)
-        server = await stack.enter_async_context(IpcServer(state, "1"))
-        server.offer(desk.methods.table())
-        yield desk, await stack.enter_async_context(Client(state))
-
-
-@pytest.fixture
-async def open_desk(tmp_path: Path) -> AsyncIterator[tuple[Desk, Client]]:
-    async with at(tmp_path) as both:
-        yield both
-
-
-@pytest.fixture
-def desk(open_desk: tuple[Desk, Client]) -> Desk:
-    return open_desk[0]
-
-
-@pytest.fixture
-def client(open_desk: tuple[Desk, Client]) -> Client:
-    return open_desk[1]
-
-
-async def ask(client: Client, method: str, /, **params: object) -> Any:
-    return await client.call(method, params, SOON)
-
-
-async def refusal(client: Client, method: str, /, **params: object) -> tuple[int, str]:
-    with pytest.raises(RpcError) as refused:
-        await ask(client, method, **params)
-    return refused.value.rpc_code, str(refused.value)
-
-
-async def told(client: Client, method: str) -> Any:
-    async with asyncio.timeout(SOON):
-        sent = await anext(client.notifications())
-    assert sent.method == method
-    return sent.params
+from materializer.plan import OVERLAP_MS
 
 
 def test_there_is_a_method_for_every_name_of_the_contract(desk: Desk) -> None:
@@ -207,7 +60,12 @@ async def test_hello_says_who_and_where_and_whose(desk: Desk, client: Client) ->
         ("gallery.list", {"kind": "smell"}, "kind"),
         ("gallery.list", {"cursor": "none of ours"}, "cursor"),
         ("gallery.list", {"cursor": f"{10**30}:j_0"}, "cursor"),
+        ("display.suppress", {"suppressed": 1}, "suppressed"),
         ("job.get", {}, "jobId"),
+        ("job.list", {"state": "lost"}, "state"),
+        ("job.list", {"limit": 0}, "limit"),
+        ("job.retry", {"jobId": ""}, "jobId"),
+        ("job.claim", {}, "jobId"),
         ("job.materialize", {"jobId": 5}, "jobId"),
         ("auth.set", {}, "token"),
         ("auth.set", {"token": "a.b.c", "convexUrl": 5}, "convexUrl"),
@@ -291,86 +149,16 @@ async def test_the_gallery_is_narrowed_by_what_is_asked(
     assert page["total"] == len(found)
 
 
-async def test_a_job_is_told_with_its_files_and_items(
-    desk: Desk, client: Client
-) -> None:
-    image = desk.image("j")
-    await desk.save("j", image)
-    [item] = (await ask(client, "gallery.list"))["items"]
-    assert await ask(client, "job.get", jobId="j") == {
-        "jobId": "j",
-        "state": "done",
-        "status": "succeeded",
-        "capability": "text_to_image",
-        "attempts": 1,
-        "nextAttemptAt": None,
-        "error": None,
-        "files": [image.path],
-        "outputs": [item],
-    }
-
-
-async def test_a_job_that_waits_says_until_when_and_why(
-    desk: Desk, client: Client
-) -> None:
-    why = ("unavailable", "the source is busy")
-    await desk.save("j", state="pending", error=why, retry_at=T0 + 99)
-    job = await ask(client, "job.get", jobId="j")
-    assert (job["state"], job["attempts"]) == ("pending", 1)
-    assert (job["nextAttemptAt"], job["error"]) == (T0 + 99, "the source is busy")
-    assert (job["files"], job["outputs"]) == ([], [])
-    desk.pipeline.fetching.add((ME.owner, "j"))
-    assert (await ask(client, "job.get", jobId="j"))["state"] == "fetching"
-
-
-async def test_a_job_that_waits_for_the_disk_says_so(
-    desk: Desk, client: Client
-) -> None:
-    await desk.save("waits", state="pending", error=None)
-    await desk.save("done")
-    desk.pipeline.disk_trouble = "the disk is full"
-    assert (await ask(client, "job.get", jobId="waits"))["error"] == "the disk is full"
-    assert (await ask(client, "job.get", jobId="done"))["error"] is None
-
-
-async def test_a_job_that_failed_upstream_says_so(desk: Desk, client: Client) -> None:
-    lost = Job("j", "failed", "icon", error=JobError("No."), completed_at=5)
-    await desk.gallery.write(ledger.fail, ME, [(lost, True)])
-    job = await ask(client, "job.get", jobId="j")
-    assert (job["state"], job["status"], job["error"]) == ("failed", "failed", "No.")
-
-
-async def test_an_unknown_job_is_not_found(client: Client) -> None:
-    code, say = await refusal(client, "job.get", jobId="nothing")
-    assert code == NOT_FOUND
-    assert "job" in say
-
-
-async def test_a_job_is_materialized_and_then_told(desk: Desk, client: Client) -> None:
-    await desk.save("j", desk.image("j"))
-    job = await ask(client, "job.materialize", jobId="j")
-    assert job == await ask(client, "job.get", jobId="j")
-    assert desk.asked == [(ME, "j")]
-
-
-async def test_a_job_that_the_backend_does_not_know_is_not_found(
-    desk: Desk, client: Client
-) -> None:
-    code, say = await refusal(client, "job.materialize", jobId="nothing")
-    assert code == NOT_FOUND
-    assert "job" in say
-    assert desk.asked == [(ME, "nothing")]
-
-
 async def test_signed_out_what_is_here_stays_readable_and_the_feed_is_not(
     desk: Desk, client: Client
 ) -> None:
     await desk.save("j", desk.image("j"))
-    desk.presence.account = None
+    desk.sign_out()
     assert (await ask(client, "gallery.list"))["total"] == 1
     assert (await ask(client, "job.get", jobId="j"))["state"] == "done"
     assert await ask(client, "display.subscribe", consumer="app", after=0)
     assert (await told(client, "display.update"))["seq"] == 1
+    assert await ask(client, "display.ack", consumer="app", seq=1) == {"cursor": 1}
     code, _ = await refusal(client, "job.materialize", jobId="j")
     assert (code, desk.asked) == (NOT_SIGNED_IN, [])
 
@@ -447,6 +235,91 @@ async def test_a_long_replay_waits_for_the_reader_instead_of_dropping_it(
     assert seqs == list(range(1, 11))
 
 
+@pytest.mark.parametrize("consumer", ["app", "another"])
+async def test_a_second_subscription_takes_the_place_of_the_first(
+    desk: Desk, client: Client, consumer: str
+) -> None:
+    await ask(client, "display.subscribe", consumer="app", after=0)
+    await desk.save("a", desk.image("a"))
+    assert (await told(client, "display.update"))["seq"] == 1
+    await ask(client, "display.subscribe", consumer=consumer, after=0)
+    await desk.save("b", desk.image("b"))
+    seqs = [(await told(client, "display.update"))["seq"] for _ in range(2)]
+    assert seqs == [1, 2]
+    async with Client(desk.state) as other:
+        await ask(other, "display.subscribe", consumer="app", after=1)
+        assert (await told(other, "display.update"))["seq"] == 2
+    await ask(client, "daemon.status")
+    assert client._wire.unasked.empty()
+
+
+async def test_a_place_that_was_never_reached_is_the_newest(
+    desk: Desk, client: Client
+) -> None:
+    await desk.save("a", desk.image("a"))
+    subscribed = await ask(client, "display.subscribe", consumer="app", after=99)
+    assert subscribed == {"cursor": 1}
+    assert await ask(client, "display.ack", consumer="app", seq=99) == {"cursor": 1}
+    await desk.save("b", desk.image("b"))
+    assert (await told(client, "display.update"))["seq"] == 2
+
+
+async def test_while_a_client_suppresses_it_nothing_opens_for_anybody(
+    desk: Desk, client: Client
+) -> None:
+    await desk.save("before", desk.image("before"), action="open")
+    async with Client(desk.state) as one, Client(desk.state) as other:
+        for quiet in (one, other, one):
+            asked = await ask(quiet, "display.suppress", suppressed=True)
+            assert asked == {"suppressed": True}
+        await ask(client, "display.subscribe", consumer="app", after=0)
+        first = await told(client, "display.update")
+        assert (first["seq"], first["action"]) == (1, "register")
+        asked = await ask(one, "display.suppress", suppressed=False)
+        assert asked == {"suppressed": False}
+        assert desk.announcer.is_quiet()
+    async with asyncio.timeout(SOON):
+        while desk.announcer.is_quiet():
+            await ask(client, "daemon.status")
+    await ask(client, "display.subscribe", consumer="app", after=0)
+    again = await told(client, "display.update")
+    assert (again["seq"], again["action"]) == (1, "open")
+    assert len(desk.methods._begun) == 1
+
+
+async def test_what_was_recorded_while_it_was_suppressed_never_opens(
+    desk: Desk, client: Client
+) -> None:
+    await ask(client, "display.subscribe", consumer="app", after=0)
+    job = Job("j", "succeeded", "speech_to_text", output={"text": "hi"})
+    job = replace(job, completed_at=time.time_ns() // 1_000_000)
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(desk.pipeline.run())
+        await ask(client, "display.suppress", suppressed=True)
+        desk.pipeline.offer(ME, Snapshot(ME.owner, (job,), ()))
+        assert (await told(client, "display.update"))["action"] == "register"
+        await ask(client, "display.suppress", suppressed=False)
+        desk.pipeline.offer(ME, Snapshot(ME.owner, (job, replace(job, job_id="k")), ()))
+        assert (await told(client, "display.update"))["action"] == "open"
+        working.cancel()
+    await ask(client, "display.subscribe", consumer="app", after=0)
+    actions = [(await told(client, "display.update"))["action"] for _ in range(2)]
+    assert actions == ["register", "open"]
+
+
+async def test_asking_for_events_again_replaces_the_topics(
+    desk: Desk, client: Client
+) -> None:
+    for topics in (["job"], ["feed"], ["feed"]):
+        await ask(client, "events.subscribe", topics=topics)
+    desk.events.emit("job", "done", {})
+    desk.events.emit("feed", "live", {})
+    assert (await told(client, "event"))["topic"] == "feed"
+    await ask(client, "daemon.status")
+    assert client._wire.unasked.empty()
+    assert len(desk.methods._begun) == 1
+
+
 @pytest.mark.parametrize(
     ("topics", "heard"),
     [(None, sorted(TOPICS)), (["job", "feed"], ["feed", "job"]), ([], [])],
@@ -502,6 +375,8 @@ async def test_the_status_has_every_field_of_the_contract(
         "disk": {"paused": False},
         "since": T0 - OVERLAP_MS,
         "notifications": "shown through plyer",
+        "snoozedUntil": None,
+        "openPolicy": "open",
     }
 
 

@@ -7,12 +7,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from materializer.feed import FeedStatus
 from materializer.ipc.client import Client
 from materializer.ipc.connection import Connection, Method
 from materializer.ipc.server import IpcServer
 from materializer.model import Account
 from materializer.presence import Events, Presence
 
+ME = Account("https://a.test", "iss|me")
 SOON = 10.0
 
 
@@ -65,6 +69,47 @@ def test_whoever_is_signed_in_is_shown_and_nobody_else() -> None:
     assert (presence.owner, presence.shown_owner) == ("b", "b")
 
 
+async def test_it_is_known_who_is_signed_in_once_somebody_is_or_nobody_can_be() -> None:
+    for then in (Presence(account=ME), Presence(feed=FeedStatus("signed_out", ""))):
+        presence = Presence(feed=FeedStatus("connecting", ""))
+        async with asyncio.timeout(SOON), asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(presence.known())
+            presence.changed()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            presence.account, presence.feed = then.account, then.feed
+            presence.changed()
+        await presence.known()
+
+
+def test_a_refused_account_cannot_ask_and_is_still_whose_things_are_shown() -> None:
+    presence = Presence(account=ME, feed=FeedStatus("signed_out", "", refused=True))
+    assert (presence.asker, presence.shown_owner) == (None, ME.owner)
+
+
+async def test_what_is_done_for_an_account_ends_when_it_cannot_ask_any_more() -> None:
+    presence = Presence(account=ME)
+
+    async def wait() -> None:
+        async with presence.during(ME):
+            presence.changed()
+            await asyncio.sleep(0)
+            presence.account = None
+            presence.changed()
+            presence.changed()
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await wait()
+    presence.account = ME
+    async with presence.during(ME):
+        presence.changed()
+    presence.account = None
+    presence.changed()
+    assert presence._ends == {}
+
+
 async def test_only_who_listens_to_a_topic_hears_of_it(tmp_path: Path) -> None:
     async with (
         station(tmp_path) as radio,
@@ -109,3 +154,16 @@ async def test_a_client_that_has_gone_is_forgotten(tmp_path: Path) -> None:
         assert len(radio.events._listeners) == 1
         radio.events.emit("job", "done", {})
         assert (await next_event(staying))["topic"] == "job"
+
+
+async def test_every_change_is_heard_of_and_the_state_of_now_at_once() -> None:
+    presence = Presence()
+    states = []
+    async with asyncio.timeout(SOON):
+        async for _ in presence.changes():
+            states.append(presence.feed.state)
+            if len(states) == 3:
+                break
+            presence.feed = FeedStatus("live" if len(states) == 1 else "backoff", "")
+            presence.changed()
+    assert states == ["stopped", "live", "backoff"]

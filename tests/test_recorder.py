@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from materializer.errors import DiskTrouble
-from materializer.gallery import Gallery, items, ledger
-from materializer.model import SUBMITTED, Account, Job, JobError, Settlement
+from materializer.gallery import Gallery, items, ledger, outbox
+from materializer.model import SUBMITTED, Account, Job, JobError, Placed, Settlement
 from materializer.plan import Work
 from materializer.recorder import Recorder
 
@@ -22,17 +22,24 @@ class Office:
     def __init__(self, gallery: Gallery) -> None:
         self.gallery = gallery
         self.told: list[dict[str, Any]] = []
+        self.gallery_news: list[tuple[str, str, dict[str, Any]]] = []
         self.calls: list[str] = []
+        self.quiet = False
         self.recorder = Recorder(
             gallery,
             emit=self.emit,
             on_announced=lambda: self.calls.append("announced"),
             on_failed=lambda: self.calls.append("failed"),
+            is_quiet=lambda: self.quiet,
         )
 
     def emit(self, owner: str, topic: str, type_: str, data: dict[str, Any]) -> None:
-        assert (owner, topic, type_) == (ME.owner, "job", data["state"])
-        self.told.append(data)
+        assert owner == ME.owner
+        if topic == "job":
+            assert type_ == data["state"]
+            self.told.append(data)
+        else:
+            self.gallery_news.append((topic, type_, data))
 
     async def settle(self, **fields: Any) -> None:
         job = Job("j", "succeeded", completed_at=5)
@@ -88,6 +95,40 @@ async def test_what_the_backend_does_not_know_is_closed(
     assert await office.gallery.read(ledger.known, ME.owner, ["typo"]) == {}
     assert "typo" in caplog.text
     assert office.calls == ["failed"]
+
+
+async def test_a_job_that_the_backend_has_no_longer_failed_and_that_is_told(
+    office: Office,
+) -> None:
+    await office.gallery.write(
+        ledger.remember, ME, [Work(Job("j", "succeeded"), "open")]
+    )
+    await office.gallery.write(ledger.submit, ME, "typo", 5)
+    await office.recorder.gone(ME, ["j", "typo"])
+    error = "the backend no longer has this job"
+    assert office.told == [{"jobId": "j", "state": "failed", "error": error}]
+
+
+async def test_each_item_that_is_entered_is_told_and_no_companion(
+    office: Office,
+) -> None:
+    text, whole = (
+        Placed(n, "text", f"/j_{n}", 1, "a", "text/plain", companion=n == 1)
+        for n in (0, 1)
+    )
+    await office.settle(state="done", placed=(text, whole))
+    assert office.gallery_news == [("gallery", "added", {"id": "j_0"})]
+
+
+@pytest.mark.parametrize(("quiet", "action"), [(False, "open"), (True, "register")])
+async def test_what_is_announced_while_nothing_may_open_is_registered_for_ever(
+    office: Office, quiet: bool, action: str
+) -> None:
+    office.quiet = quiet
+    await office.settle(state="done", action="open", payloads=({"kind": "media"},))
+    office.quiet = False
+    [update] = await office.gallery.read(outbox.after, ME.owner, 0, 9)
+    assert update.action == action
 
 
 @pytest.mark.parametrize(

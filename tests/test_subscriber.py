@@ -18,6 +18,7 @@ from materializer.devserver.app import Backend
 from materializer.gallery import ledger
 from materializer.ipc.client import Client
 from materializer.ipc.jsonlines import NOT_FOUND, NOT_SIGNED_IN
+from materializer.job_methods import PATIENCE
 from materializer.model import Account
 from materializer.plan import OVERLAP_MS
 from origin import Origin
@@ -69,7 +70,8 @@ async def test_another_deployment_gets_the_feed(
 ) -> None:
     finish(backend, "here")
     # With the same secret the one left behind would take the new token too.
-    shutil.copytree(tmp_path / "backend", tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    shutil.copy(tmp_path / "backend" / "secret", tmp_path / "other")
     async with Backend(tmp_path / "other", speed=100) as other:
         finish(other, "there")
         async with at_home(state, backend.token_file) as home:
@@ -402,3 +404,25 @@ async def test_what_is_announced_for_one_account_waits_until_it_is_back(
 async def settled(home: Home, owner: str, job_id: str) -> bool:
     known = await home.database.read(ledger.known, owner, [job_id])
     return job_id in known and known[job_id].state == "done"
+
+
+async def test_it_is_known_who_is_signed_in_before_a_deployment_has_answered(
+    state: Path,
+) -> None:
+    ended = asyncio.Event()
+
+    async def say_nothing(
+        _: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        async with at_home(state, token=jwt(), convex_url=url) as home:
+            # Sooner than a daemon that does not know yet would give up to find out.
+            async with asyncio.timeout(PATIENCE / 2):
+                assert await home.refusal("job.get", jobId="nothing") == NOT_FOUND
+            assert (await home.ask("daemon.status"))["feed"]["state"] == "connecting"
+        ended.set()

@@ -24,6 +24,8 @@ MAX_LIVE_BYTES = 8 << 20
 _CHUNK = 64 << 10
 # One client's unfinished calls; it is not read further until one has ended.
 _MAX_CALLS = 64
+# How long a client may stop reading when as much is queued for it as may be.
+_PATIENCE = 5.0
 # How long the calls of a client that has said its last, and our last lines, may take.
 _FAREWELL = 1.0
 
@@ -55,6 +57,11 @@ class Connection:
 
     Calls start in the order in which they came and run side by side. When the client
     goes, they are cancelled, and so is everything that `spawn` started.
+
+    Args:
+        perform: does what a request asks for.
+        ready: set when every method can be performed; a client that has said its last
+            before has all its time from then on.
     """
 
     def __init__(
@@ -62,10 +69,12 @@ class Connection:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         perform: Callable[[Connection, Request], Awaitable[object]],
+        ready: asyncio.Event,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._perform = perform
+        self._ready = ready
         self._outgoing: asyncio.Queue[_Outgoing | asyncio.Event] = asyncio.Queue()
         self._live_bytes = 0
         self._slots = asyncio.Semaphore(_MAX_CALLS)
@@ -91,11 +100,29 @@ class Connection:
         self._live_bytes += len(line)
         self._outgoing.put_nowait(_Outgoing(line, live=True))
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing reaches the client any more, as a write has shown."""
+        return self._writer.transport.is_closing()
+
     async def drain(self) -> None:
         """Wait until everything queued before is with the operating system, or lost."""
         passed = asyncio.Event()
         self._outgoing.put_nowait(passed)
         await passed.wait()
+
+    async def give_way(self) -> None:
+        """Let others have their turn, and the client read where much is queued for it.
+
+        That takes no longer than a moment: one that does not read at all meets its end
+        at the next `notify`.
+        """
+        if self._live_bytes < MAX_LIVE_BYTES:
+            await asyncio.sleep(0)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self.drain()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something for as long as this client is connected.
@@ -193,6 +220,7 @@ class Connection:
         if self._writer.transport.is_closing():
             return
         if self._calls and not self._ending:
+            await self._ready.wait()
             await asyncio.wait(self._calls, timeout=_FAREWELL)
         if self._calls:
             for call in self._calls:

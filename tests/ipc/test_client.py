@@ -9,6 +9,7 @@ import pytest
 
 from materializer.errors import DaemonUnreachable
 from materializer.ipc import endpoint
+from materializer.ipc.address import Address
 from materializer.ipc.client import Client
 from materializer.ipc.connection import Connection, Method
 from materializer.ipc.endpoint import Endpoint
@@ -37,10 +38,10 @@ async def impostor(state: Path, reply: Callable[[Any], bytes]) -> AsyncIterator[
         await reader.read()
         writer.close()
 
-    path = await asyncio.to_thread(endpoint.socket_path, state)
+    path = (await asyncio.to_thread(Address.usual, state)).path
     server = await asyncio.start_unix_server(talk, path)
     try:
-        endpoint.publish(state, Endpoint(str(path), 1, "0", 0))
+        endpoint.publish(state, Endpoint(path, 1, "0", 0))
         yield
     finally:
         server.close()

@@ -372,3 +372,77 @@ async def test_a_replay_is_paced_by_the_reader_and_not_bounded(tmp_path: Path) -
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         for _ in range(count):
             assert (await client.receive())["params"] == line
+
+
+async def burst(connection: Connection) -> None:
+    for n in range((MAX_LIVE_BYTES >> 16) * 3):
+        connection.notify("news", {"n": n, "text": "x" * (1 << 16)})
+        await connection.give_way()
+
+
+async def join_burst(connection: Connection, _: Any) -> None:
+    connection.spawn(burst(connection))
+
+
+async def test_a_client_that_reads_gets_a_burst_of_more_than_may_be_queued(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path, join=join_burst) as server, raw(server) as client:
+        client.send(b'{"id":1,"method":"join"}')
+        await client.receive()
+        for n in range((MAX_LIVE_BYTES >> 16) * 3):
+            assert (await client.receive())["params"]["n"] == n
+
+
+async def test_a_client_that_stops_reading_for_a_moment_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    full = asyncio.Event()
+
+    async def join(connection: Connection, _: Any) -> None:
+        async def watched() -> None:
+            for n in range((MAX_LIVE_BYTES >> 16) * 2):
+                connection.notify("news", {"n": n, "text": "x" * (1 << 16)})
+                if connection._live_bytes >= MAX_LIVE_BYTES:
+                    full.set()
+                await connection.give_way()
+
+        connection.spawn(watched())
+
+    async with serving(tmp_path, join=join) as server, raw(server) as client:
+        client.send(b'{"id":1,"method":"join"}')
+        await client.receive()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(SOON):
+            await full.wait()
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for n in range((MAX_LIVE_BYTES >> 16) * 2):
+            assert (await client.receive())["params"]["n"] == n
+
+
+async def test_a_client_that_does_not_go_on_reading_is_disconnected_after_a_moment(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("materializer.ipc.connection._PATIENCE", 0.05)
+    gone = asyncio.Event()
+
+    async def join(connection: Connection, _: Any) -> None:
+        async def watched() -> None:
+            try:
+                await burst(connection)
+            finally:
+                gone.set()
+
+        connection.spawn(watched())
+
+    async with serving(tmp_path, join=join) as server, raw(server) as client:
+        client.send(b'{"id":1,"method":"join"}')
+        await client.receive()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(SOON):
+            await gone.wait()
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert await client.ended()
+    assert [record.getMessage() for record in caplog.records] == [
+        "disconnecting a client that does not read"
+    ]

@@ -44,7 +44,11 @@ def test_unknown_members_are_ignored(method: str) -> None:
         "consumer": "app",
         "seq": 4,
         "jobId": "j1",
+        "id": "j1_0",
+        "suppressed": True,
         "token": "t",
+        "number": 1,
+        "forMs": 0,
     }
     read = reader(PARAMS[method])
     assert read({**known, "later": {"x": []}}) == read(known)
@@ -82,6 +86,9 @@ def test_a_method_without_parameters_takes_none_at_all() -> None:
         ("gallery.list", {"limit": 501}, "limit"),
         ("gallery.list", {"limit": 0}, "limit"),
         ("gallery.list", {"kind": "poem"}, "kind"),
+        ("gallery.list", {"search": "\ud800"}, "search"),
+        ("gallery.list", {"capability": "x" * 4097}, "capability"),
+        ("display.ack", {"consumer": "\udfff", "seq": 1}, "consumer"),
         ("job.get", {"job_id": "snake"}, "jobId"),
         ("auth.set", {"token": ""}, "token"),
         ("daemon.status", [1], "params"),

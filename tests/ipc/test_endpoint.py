@@ -1,6 +1,5 @@
 import json
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -66,10 +65,11 @@ def test_an_endpoint_that_makes_no_sense_is_no_daemon(
         discover(endpoint_file(tmp_path))
 
 
-def test_the_pipe_is_named_after_the_state_directory() -> None:
-    name = endpoint.pipe_name(Path("/home/a/.stella/state"))
-    assert name == r"\\.\pipe\stella-materializer-4a181d4ed76a6591"
-    assert name != endpoint.pipe_name(Path("/home/b/.stella/state"))
+def test_a_daemon_of_another_protocol_is_not_talked_to(tmp_path: Path) -> None:
+    other = Endpoint("/run/x.sock", 7, "9.0", 0, transport="unix", protocol=2)
+    endpoint.publish(tmp_path, other)
+    with pytest.raises(DaemonUnreachable, match=r"version 9\.0, speaks protocol 2"):
+        discover(endpoint_file(tmp_path))
 
 
 def test_the_endpoint_on_the_wire_is_the_contract_s() -> None:
@@ -81,12 +81,6 @@ def test_the_endpoint_on_the_wire_is_the_contract_s() -> None:
         "version": "1.0",
         "startedAt": 1_700_000_000_000,
     }
-
-
-def test_a_peer_of_the_same_user_is_us() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        assert endpoint.peer_is_us(ours)
 
 
 def test_a_directory_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:

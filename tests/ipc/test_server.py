@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from materializer.errors import AlreadyRunning, SettingsInvalid
-from materializer.ipc import endpoint
+from materializer.ipc import sockets
+from materializer.ipc.address import Address
 from materializer.ipc.client import Client
 from materializer.ipc.connection import Connection, Method
 from materializer.ipc.endpoint import endpoint_file
@@ -85,7 +86,7 @@ async def test_listening_needs_no_heavy_import() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-async def test_after_shutdown_begins_requests_are_refused_and_running_ones_end(
+async def test_once_it_is_to_stop_requests_are_refused_and_running_ones_end(
     tmp_path: Path,
 ) -> None:
     release = asyncio.Event()
@@ -96,12 +97,13 @@ async def test_after_shutdown_begins_requests_are_refused_and_running_ones_end(
         await release.wait()
         return "done"
 
-    async with IpcServer(tmp_path, "1") as server, Client(tmp_path) as client:
+    stop = asyncio.Event()
+    async with IpcServer(tmp_path, "1", stop) as server, Client(tmp_path) as client:
         server.offer({**ECHO, "long": Method(as_it_came, long)})
         async with asyncio.TaskGroup() as tasks:
             begun = tasks.create_task(client.call("long", timeout=SOON))
             await running.wait()
-            server.begin_shutdown()
+            stop.set()
             with pytest.raises(RpcError, match="shutting down") as refusal:
                 await client.call("echo", timeout=SOON)
             assert refusal.value.rpc_code == SHUTTING_DOWN
@@ -164,7 +166,7 @@ async def test_an_exception_leaves_it_as_it_was_raised(tmp_path: Path) -> None:
 
 async def test_a_socket_that_a_dead_daemon_left_is_replaced(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(endpoint.socket_path(tmp_path)))
+        dead.bind(str(Path(Address.usual(tmp_path).path)))
     async with IpcServer(tmp_path, "2") as server, Client(tmp_path) as client:
         server.offer(ECHO)
         assert await client.call("echo", {"n": 1}, SOON) == {"n": 1}
@@ -179,8 +181,28 @@ async def test_a_socket_on_which_somebody_answers_is_left_alone(tmp_path: Path) 
             assert await client.call("echo", {"n": 1}, SOON) == {"n": 1}
 
 
+async def test_its_socket_is_removed_while_it_still_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So nobody takes the place of a dead one, and then loses that to us."""
+    vacate = sockets.vacate
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(5)
+
+        def watched(path: Path) -> None:
+            caller.connect(str(path))
+            vacate(path)
+
+        monkeypatch.setattr(sockets, "vacate", watched)
+        async with IpcServer(tmp_path, "1") as server:
+            path = Path(server.endpoint.path)
+        assert not path.exists()
+        # Who came last is let go like everybody else.
+        assert await asyncio.to_thread(caller.recv, 1) == b""
+
+
 def test_a_file_in_the_socket_s_place_is_left_alone(tmp_path: Path) -> None:
-    path = endpoint.socket_path(tmp_path)
+    path = Path(Address.usual(tmp_path).path)
     path.write_text("precious")
     with pytest.raises(SettingsInvalid, match="in the way"):
         asyncio.run(IpcServer(tmp_path, "1").__aenter__())
@@ -190,7 +212,7 @@ def test_a_file_in_the_socket_s_place_is_left_alone(tmp_path: Path) -> None:
 @pytest.fixture
 def obstructed(tmp_path: Path) -> Path:
     """A state directory in which no endpoint can be told."""
-    (endpoint.socket_path(tmp_path).parent / "endpoint.new").mkdir()
+    (Path(Address.usual(tmp_path).path).parent / "endpoint.new").mkdir()
     return tmp_path
 
 
