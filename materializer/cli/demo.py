@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import sys
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -24,25 +25,24 @@ import click
 
 from materializer import host
 from materializer.cli.dev import embedded_backend
+from materializer.cli.display import display_page, open_in_browser
 from materializer.cli.progress import Progress, Row, table
+from materializer.config import Paths
 from materializer.errors import MaterializerError
 from materializer.gateway import Gateway
 from materializer.ipc.client import Client
+from materializer.model import Remote
+from materializer.outputs import extract
 
 if TYPE_CHECKING:
     from materializer.devserver.app import Backend
 
 _PATIENCE = 120.0
 _LOOK = 0.3
+_PACE = 1.0  # seconds between two jobs, for a person to see each of them arrive
 _FAREWELL = 10.0
 _CONSUMER = "stella-materializer-demo"
-_PIXEL = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4"
-    "2mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-)
-_SILENCE = (
-    "data:audio/wav;base64,UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA="
-)
+# One job of every capability. `<capability>` stands for what its job has made.
 JOBS: tuple[dict[str, Any], ...] = (
     {
         "capability": "text_to_image",
@@ -50,13 +50,38 @@ JOBS: tuple[dict[str, Any], ...] = (
         "aspectRatio": "1:1",
         "input": {"num_images": 3},
     },
-    {"capability": "image_to_video", "prompt": "slow push-in", "source": _PIXEL},
-    {"capability": "text_to_dialogue", "prompt": "Welcome to Stella."},
-    {"capability": "speech_to_text", "source": _SILENCE},
-    {"capability": "text_to_music", "prompt": "warm lo-fi keys, soft vinyl texture"},
+    {"capability": "text_to_video", "prompt": "a lighthouse in the fog"},
+    {"capability": "text_to_dialogue", "prompt": "Ada: Welcome to Stella.\nBo: Hi!"},
     {"capability": "text_to_3d", "prompt": "a smooth pebble"},
+    {"capability": "icon", "prompt": "a paper plane"},
+    {
+        "capability": "image_to_video",
+        "prompt": "slow zoom",
+        "sourceUrl": "<text_to_image>",
+    },
+    {"capability": "speech_to_text", "sourceUrl": "<text_to_dialogue>"},
+    {"capability": "text_to_music", "prompt": "warm lo-fi keys, soft vinyl texture"},
+    {"capability": "image_edit", "prompt": "at dusk", "sourceUrl": "<text_to_image>"},
+    {"capability": "video_extend", "prompt": "go on", "sourceUrl": "<text_to_video>"},
+    {
+        "capability": "video_to_video",
+        "prompt": "in ink",
+        "sourceUrl": "<text_to_video>",
+    },
+    {
+        "capability": "audio_visual_separate",
+        "input": {"video_url": "<text_to_video>", "audio_url": "<text_to_dialogue>"},
+    },
+    {
+        "capability": "sound_effects",
+        "prompt": "rain on a tin roof",
+        "input": {"duration_seconds": 2},
+    },
+    {"capability": "audio_generation", "prompt": "a distant train"},
+    {"capability": "realtime", "prompt": "a fox in the snow"},
     {"capability": "text_to_image", "prompt": "[fail: This one fails on purpose.]"},
 )
+_MADE = re.compile(r"<(\w+)>")
 
 
 @click.command()
@@ -67,18 +92,29 @@ JOBS: tuple[dict[str, Any], ...] = (
     show_default=True,
     metavar="DIR",
 )
-@click.option("--headless", is_flag=True, help="Print a table at the end and leave.")
-def demo(state_dir: Path, headless: bool) -> int:
-    """Run backend and daemon together, with one job of every kind and one that fails.
+@click.option(
+    "--headless", is_flag=True, help="No page: print a table at the end and leave."
+)
+@click.option("--no-browser", is_flag=True, help="Print the page's address only.")
+def demo(state_dir: Path, headless: bool, no_browser: bool) -> int:
+    """Run backend, daemon and Display page together, with one job of every kind.
 
-    Without --headless everything stays up until you interrupt it. Exits 0 only when
-    every output has arrived whole, is in the gallery and was announced, and the
-    failure was reported.
+    One more job fails. Without --headless the page is opened, the jobs come one after
+    the other, and everything stays up until you interrupt it. Exits 0 only when every
+    output has arrived whole, is in the gallery and was announced, and the failure was
+    reported.
     """
-    return asyncio.run(_demo(state_dir.absolute(), headless=headless))
+    state = state_dir.absolute()
+    try:
+        return asyncio.run(_demo(state, headless=headless, browser=not no_browser))
+    except* MaterializerError as stopped:
+        first: BaseException = stopped
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
 
 
-async def _demo(state: Path, *, headless: bool) -> int:
+async def _demo(state: Path, *, headless: bool, browser: bool) -> int:
     stop = asyncio.Event()
     async with AsyncExitStack() as running:
         running.enter_context(host.stop_on_signals(asyncio.get_running_loop(), stop))
@@ -86,9 +122,14 @@ async def _demo(state: Path, *, headless: bool) -> int:
         backend = await running.enter_async_context(embedded_backend(state / "dev"))
         _say(f"starting the daemon for {state}")
         await running.enter_async_context(_daemon(state, backend))
+        if not headless:
+            page = await running.enter_async_context(display_page(Paths.of(state)))
+            click.echo(f"page: {page.url}")
+            if browser:
+                open_in_browser(page.url)
         app = await running.enter_async_context(App(state, backend))
         async with asyncio.TaskGroup() as tasks:
-            playing = tasks.create_task(app.play())
+            playing = tasks.create_task(app.play(0 if headless else _PACE))
             interrupted = tasks.create_task(stop.wait())
             await asyncio.wait(
                 {playing, interrupted}, return_when=asyncio.FIRST_COMPLETED
@@ -160,6 +201,7 @@ class App:
         self._daemon = Client(state)
         self._gateway = Gateway(backend.site_url, backend.token())
         self._progress = Progress(self.rows)
+        self._made = defaultdict[str, asyncio.Future[str]](asyncio.Future)
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -173,19 +215,29 @@ class App:
     async def __aexit__(self, *fault: object) -> None:
         await self._exits.aclose()
 
-    async def play(self) -> None:
-        """Submit every job and follow it until its files are there, or not."""
+    async def play(self, pace: float) -> None:
+        """Submit a job every `pace` seconds; follow each until its files are there."""
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(self._listen())
             try:
                 async with asyncio.timeout(_PATIENCE), asyncio.TaskGroup() as jobs:
                     for request in JOBS:
                         jobs.create_task(self._follow(request))
+                        await asyncio.sleep(pace)
+                await self._reported()
             except TimeoutError:
                 pass  # the rows say what is missing
             listening.cancel()
         for row in self.rows:
             await self._check(row)
+
+    async def _reported(self) -> None:
+        """Wait a moment for the report of what should fail."""
+        with suppress(TimeoutError):  # the rows say that it is missing
+            async with asyncio.timeout(_FAREWELL):
+                for row in self.rows:
+                    if row.should_fail:
+                        await row.reported.wait()
 
     async def notifications(self) -> str:
         """Return what came of the notification of the failure."""
@@ -194,7 +246,8 @@ class App:
 
     async def _follow(self, request: dict[str, Any]) -> None:
         key = f"stella-demo-{uuid.uuid4()}"
-        accepted = await self._gateway.generate(request, idempotency_key=key)
+        filled = await self._filled(request)
+        accepted = await self._gateway.generate(filled, idempotency_key=key)
         should_fail = "[fail" in request.get("prompt", "")
         row = Row(accepted["jobId"], request["capability"], should_fail=should_fail)
         self.rows.append(row)
@@ -203,7 +256,18 @@ class App:
             await asyncio.sleep(_LOOK)
             if row.state in {"submitted", "queued", "running"}:
                 row.state = (await self._gateway.job(row.job_id))["status"]
+        made = self._made[row.capability]
+        if not (should_fail or made.done()):
+            made.set_result(_first(await self._gateway.job(row.job_id)))
         await row.finished.wait()
+
+    async def _filled(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Wait for what a request is about, and put the links in."""
+        text = json.dumps(request)
+        for capability in _MADE.findall(text):
+            text = text.replace(f"<{capability}>", await self._made[capability])
+        filled: dict[str, Any] = json.loads(text)
+        return filled
 
     async def _listen(self) -> None:
         async for sent in self._daemon.notifications():
@@ -223,8 +287,10 @@ class App:
     def _happened(self, topic: str, data: dict[str, Any]) -> None:
         for row in self._of(data["jobId"]):
             if topic == "notification":
-                row.told = data["title"]
-                row.finish("failed, reported")
+                row.told, row.state = data["title"], "failed, reported"
+                row.reported.set()
+            elif data["state"] == "failed":
+                row.finish("failed")
             else:
                 row.state = data["state"]
         self._progress.show()
@@ -239,6 +305,12 @@ class App:
         await asyncio.to_thread(row.check, record, listed["items"])
 
 
+def _first(row: dict[str, Any]) -> str:
+    """Return the link of a job's first output; a job without one has none."""
+    sources = [output.source for output in extract(row.get("output")).outputs]
+    return next((one.url for one in sources if isinstance(one, Remote)), "")
+
+
 def _how_to_look(state: Path, backend: Backend) -> str:
     programs = Path(sys.executable).parent
     daemon, media = (
@@ -249,7 +321,7 @@ def _how_to_look(state: Path, backend: Backend) -> str:
     token = shlex.quote(str(backend.token_file))
     request = json.dumps({"capability": "text_to_image", "prompt": "a red fox"})
     return f"""
-everything stays up until you press Ctrl-C. In another terminal:
+the page and all else stay up until you press Ctrl-C. In another terminal:
   {daemon} status --state-dir {where}
   {daemon} watch --state-dir {where}
   {daemon} gallery list --state-dir {where}

@@ -28,6 +28,7 @@ class Row:
     seconds: float | None = None
     submitted: float = field(default_factory=time.monotonic)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    reported: asyncio.Event = field(default_factory=asyncio.Event)
 
     def finish(self, state: str) -> None:
         """Note that the daemon has nothing more to do for this job."""
@@ -95,10 +96,10 @@ class Progress:
 
 def table(rows: list[Row]) -> str:
     """Return one line a file, with the job's time; what went wrong is said."""
-    lines = [f"{'job':<36}  {'capability':<17} {'time':>7}  {'bytes':>10}  file"]
+    lines = [f"{'job':<36}  {'capability':<21} {'time':>7}  {'bytes':>10}  file"]
     for row in rows:
         took = f"{row.seconds:.2f} s" if row.seconds is not None else "-"
-        head = f"{row.job_id:<36}  {row.capability:<17} {took:>7}"
+        head = f"{row.job_id:<36}  {row.capability:<21} {took:>7}"
         if row.wrong:
             lines.append(f"{head}  {'':>10}  WRONG: {row.wrong}")
         elif row.should_fail:
@@ -109,4 +110,4 @@ def table(rows: list[Row]) -> str:
 
 
 def _line(row: Row) -> str:
-    return f"  {row.capability:<17} {row.job_id}  {row.state}"
+    return f"  {row.capability:<21} {row.job_id}  {row.state}"
