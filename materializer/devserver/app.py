@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
-import os
-import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
@@ -20,10 +17,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from materializer.devserver.accounts import DEVELOPER, Accounts, secret_of
 from materializer.devserver.catalog import Order
 from materializer.devserver.deployment import Deployment, Row
 from materializer.devserver.gateway import Gateway
 from materializer.devserver.http_api import HttpApi
+from materializer.devserver.memory import Memory
+from materializer.devserver.openapi import document
+from materializer.devserver.rules import Rules
 from materializer.devserver.storage import Storage
 from materializer.devserver.studio import Studio
 from materializer.devserver.sync import Conversation
@@ -38,14 +39,17 @@ class Backend:
     """Stella's servers in one process; runs between `async with` and its end.
 
     Args:
-        state_dir: keeps the secret, so that tokens and links outlive a restart, and
-            the token file. Created where it is missing.
-        port: 0 picks a free one.
+        state_dir: keeps the jobs, their media, the secret behind tokens and links,
+            and the token file: all of it outlives a restart. Created where missing.
+        port: 0 is the one that the directory had last, else any that is free.
         host: an address of this machine.
         allow_remote: permit a host that other machines can reach.
         speed: how many times faster than usual jobs wait and run.
         weather: what the clients of the feed and of the storage are put through.
         pace: how the feed's connections are kept alive.
+        rules: which of the hosted gateway's rules hold.
+        private_hosts: (host, port) pairs from which sources of orders may be fetched
+            although they are private.
 
     Attributes:
         token_file: JSON `{token, convexUrl, siteUrl}`, mode 0600, renewed in time.
@@ -56,7 +60,7 @@ class Backend:
 
     Raises:
         SettingsInvalid: the host is not loopback, the port is taken, or the state
-            directory cannot be used.
+            directory cannot be used, such as when another backend does.
     """
 
     convex_url: str
@@ -74,6 +78,8 @@ class Backend:
         speed: float = 1.0,
         weather: Weather = CLEAR,
         pace: Pace = AS_CONVEX,
+        rules: Rules = Rules(),  # noqa: B008 -- frozen
+        private_hosts: Collection[tuple[str, int | None]] = (),
     ) -> None:
         if not allow_remote and not ipaddress.ip_address(host).is_loopback:
             raise SettingsInvalid(
@@ -86,6 +92,8 @@ class Backend:
         self._speed = speed
         self._sky = Sky(weather)
         self._pace = pace
+        self._rules = rules
+        self._private_hosts = private_hosts
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -109,36 +117,53 @@ class Backend:
     def weather(self, weather: Weather) -> None:
         self._sky = Sky(weather)
 
-    def token(self, sub: str = "dev", lifetime: float = LIFETIME) -> str:
+    def token(self, sub: str = DEVELOPER, lifetime: float = LIFETIME) -> str:
         """Return a fresh token for the account `sub`, good for `lifetime` seconds."""
-        return self._tokens.issue(self.site_url, sub, time.time(), lifetime)
+        return self._accounts.token(sub, lifetime)
 
-    def owner(self, sub: str = "dev") -> str:
+    def owner(self, sub: str = DEVELOPER) -> str:
         """Return the token identifier of the account `sub`."""
         return f"{self.site_url}|{sub}"
 
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[None]:
-        secret = await asyncio.to_thread(_secret, self._state_dir)
-        with _listen(*self._address) as listener:
-            self.convex_url = self.site_url = _url(listener)
-            self.deployment = Deployment(time.time_ns())
-            self.storage = Storage(secret, time.time, lambda: self._sky)
-            self._tokens = Tokens(secret)
-            self._studio = Studio(
-                self.deployment, self.storage, self.site_url, self._speed
-            )
-            await asyncio.to_thread(self._write_token_file)
-            server = _Server(self._config())
-            async with asyncio.TaskGroup() as self._group:
-                serving = self._group.create_task(server.serve([listener]))
-                self._start(self._keep_token_file())
-                yield
-                self._stopping = server.should_exit = True
-                self._cancel_tasks()
-                await asyncio.wait([serving])
-                # What the last requests have started.
-                self._cancel_tasks()
+        secret = await asyncio.to_thread(secret_of, self._state_dir)
+        host, port = self._address
+        async with Memory(self._state_dir / "memory.db") as memory:
+            with _listen(host, port or memory.port) as listener:
+                self._build(secret, memory, listener)
+                await asyncio.to_thread(self._accounts.write_token_file)
+                server = _Server(self._config())
+                async with asyncio.TaskGroup() as self._group:
+                    serving = self._group.create_task(server.serve([listener]))
+                    self._start(self._keep_token_file())
+                    for job_id, order in memory.orders.items():
+                        self._start(self._studio.perform(job_id, order))
+                    yield
+                    self._stopping = server.should_exit = True
+                    self._cancel_tasks()
+                    await asyncio.wait([serving])
+                    # What the last requests have started.
+                    self._cancel_tasks()
+
+    def _build(self, secret: bytes, memory: Memory, listener: socket.socket) -> None:
+        url = self.convex_url = self.site_url = _url(listener)
+        memory.keep_port(listener.getsockname()[1])
+        self._memory = memory
+        self._tokens = Tokens(secret)
+        self._accounts = Accounts(self._state_dir, self._tokens, url, url)
+        self.deployment = Deployment(
+            time.time_ns(), memory.rows, memory.keep_row, self._rules.words
+        )
+        self.storage = Storage(memory, secret, time.time, lambda: self._sky)
+        self._studio = Studio(
+            self.deployment,
+            self.storage,
+            url,
+            self._speed,
+            spoken=memory.spoken,
+            private_hosts=self._private_hosts,
+        )
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
@@ -153,20 +178,17 @@ class Backend:
         )
 
     def _routes(self) -> list[Route]:
-        gateway = Gateway(self.deployment, self._tokens, self._accept)
+        gateway = Gateway(self.deployment, self._tokens, self._accept, self._rules)
 
-        async def token(_: Request) -> Response:
-            return JSONResponse({"token": self.token()})
-
-        async def jwks(_: Request) -> Response:
-            return JSONResponse(self._tokens.jwks())
+        async def openapi(_: Request) -> Response:
+            return JSONResponse(document(self.site_url))
 
         return [
             *gateway.routes,
             *self.storage.routes,
             *HttpApi(self.deployment, self._tokens).routes,
-            Route("/api/auth/convex/token", token),
-            Route("/api/auth/convex/jwks", jwks),
+            *self._accounts.routes,
+            Route("/openapi.json", openapi),
         ]
 
     def _upgrade(self, **_: object) -> SyncSocket:
@@ -175,15 +197,23 @@ class Backend:
         self._start(sync.serve(conversation, self.deployment))
         return sync
 
-    def _accept(self, owner: str, job_id: str, order: Order) -> Row:
-        row = self._studio.queue(owner, job_id, order)
-        self._start(self._studio.perform(job_id, order))
-        return row
+    async def _accept(
+        self, owner: str, job_id: str, order: Order, key: str | None
+    ) -> Row:
+        # Before its job, so that no job is ever without one.
+        self._memory.keep_order(job_id, order)
+        row = self._studio.queue(owner, job_id, order, key)
+        performing = self._start(self._studio.perform(job_id, order))
+        await self._memory.written()
+        if order.at_once:
+            await asyncio.wait([performing])
+        return self.deployment.row(job_id, owner) or row
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _cancel_tasks(self) -> None:
         for task in self._tasks:
@@ -192,15 +222,7 @@ class Backend:
     async def _keep_token_file(self) -> None:
         while True:
             await asyncio.sleep(LIFETIME / 2)
-            await asyncio.to_thread(self._write_token_file)
-
-    def _write_token_file(self) -> None:
-        content = {
-            "token": self.token(),
-            "convexUrl": self.convex_url,
-            "siteUrl": self.site_url,
-        }
-        _write_private(self.token_file, json.dumps(content).encode())
+            await asyncio.to_thread(self._accounts.write_token_file)
 
 
 class _Server(uvicorn.Server):
@@ -209,35 +231,6 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _secret(state_dir: Path) -> bytes:
-    path = state_dir / "secret"
-    with _usable(state_dir):
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            _write_private(path, secrets.token_bytes(32))
-        return path.read_bytes()
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    with _usable(path.parent):
-        part = path.with_suffix(".part")
-        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
-        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-            file.write(data)
-        part.replace(path)
-
-
-@contextmanager
-def _usable(state_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SettingsInvalid(
-            f"the backend's state directory {state_dir} cannot be used: "
-            f"{error.strerror}; name another one with --state"
-        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,28 +1,79 @@
-"""What can be ordered: one entry a capability, with the maker of its output.
+"""What can be ordered: one entry a capability, as plain data.
 
-Makers block, so they are called in a thread.
+The entries stand in for hosted models: all that were listed on 2026-05-11, those of the
+first documentation (`realtime`, the profiles motion, reference and edit), and
+`audio_generation`, of which only the name is known. Where an old and a new profile were
+each a default in their time, the newer one is it here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from materializer.devserver import media
 
-_SIZES = {
-    "4:3": (1024, 768),
-    "3:4": (768, 1024),
-    "3:2": (1152, 768),
-    "2:3": (768, 1152),
-    "16:9": (1280, 720),
-    "9:16": (720, 1280),
-    "21:9": (1344, 576),
-}
-_SQUARE = (1024, 1024)
-_MAX_EDGE = 3840
-IMAGE_FORMATS = ("png", "jpeg", "webp")
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One way to carry out a capability, and the hosted model that it stands for."""
+
+    id: str
+    endpoint_id: str
+    provider: str = "fal"
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One kind of job. The first profile is the default.
+
+    Attributes:
+        prompt_key: the field that `prompt` is mapped to.
+        source_key: the field that `source` and `sourceUrl` are mapped to.
+    """
+
+    id: str
+    name: str
+    category: str
+    profiles: tuple[Profile, ...]
+    input_hints: tuple[str, ...]
+    output_hints: tuple[str, ...]
+    prompt_key: str | None = "prompt"
+    source_key: str | None = None
+    requires_source: bool = False
+    aspect_ratio: bool = False
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the answer to the order waits for the job's end."""
+        return self.profiles[0].provider == "google_lyria"
+
+    def profile(self, name: str) -> Profile | None:
+        """Return the profile of that name, or the default one for no name."""
+        named = [one for one in self.profiles if name in ("", one.id)]
+        return named[0] if named else None
+
+    def wire(self) -> dict[str, Any]:
+        """Return the entry as `capabilities` lists it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "category": self.category,
+            "promptKey": self.prompt_key,
+            "sourceUrlKey": self.source_key,
+            "requiresSourceUrl": self.requires_source,
+            "supportsAspectRatio": self.aspect_ratio,
+            "inputHints": list(self.input_hints),
+            "outputHints": list(self.output_hints),
+            "profiles": [
+                {
+                    "id": profile.id,
+                    "provider": profile.provider,
+                    "endpointId": profile.endpoint_id,
+                    "isDefault": profile is self.profiles[0],
+                }
+                for profile in self.profiles
+            ],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +81,10 @@ class Order:
     """One accepted request.
 
     Attributes:
+        profile: the profile's id.
         fields: what the provider gets, convenience fields mapped.
         summary: the request as the job's row keeps it, bytes left out.
+        at_once: whether the answer to the request waits for the job's end.
     """
 
     capability: Capability
@@ -40,128 +93,202 @@ class Order:
     aspect_ratio: str
     fields: Mapping[str, Any]
     summary: Mapping[str, Any]
+    at_once: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Capability:
-    """One kind of job. The first profile is the default.
-
-    `make` returns the job's output with a `media.Made` wherever a URL belongs.
-    """
-
-    id: str
-    category: str
-    profiles: tuple[str, ...]
-    make: Callable[[Order], dict[str, Any]]
-    outputs: tuple[str, ...]
-    prompt_key: str | None = "prompt"
-    source_key: str | None = None
-    aspect_ratio: bool = False
-
-    def wire(self) -> dict[str, Any]:
-        """Return the entry as `capabilities` lists it."""
-        return {
-            "id": self.id,
-            "category": self.category,
-            "promptKey": self.prompt_key,
-            "sourceUrlKey": self.source_key,
-            "requiresSourceUrl": self.source_key is not None,
-            "supportsAspectRatio": self.aspect_ratio,
-            "outputHints": self.outputs,
-            "profiles": [
-                {"id": profile, "isDefault": profile == self.profiles[0]}
-                for profile in self.profiles
-            ],
-        }
-
-
-def _images(order: Order) -> dict[str, Any]:
-    width, height = size = _image_size(order)
-    form = order.fields.get("output_format", "png")
-    count = order.fields.get("num_images", 1)
-    pictures = [media.picture(order.prompt, i, size, form) for i in range(count)]
-    extra = {"width": width, "height": height}
-    return {"images": [_file(made) | extra for made in pictures]}
-
-
-def _video(order: Order) -> dict[str, Any]:
-    width, height = _SIZES.get(order.aspect_ratio, _SQUARE)
-    return {"video": _file(media.film(order.prompt, (width // 2, height // 2)))}
-
-
-def _dialogue(order: Order) -> dict[str, Any]:
-    return {"audio": _file(media.speech(order.fields["text"]))}
-
-
-def _music(order: Order) -> dict[str, Any]:
-    # Music comes from Convex storage, whose links have no extension.
-    made = replace(media.music(order.prompt), extension="")
-    label = order.fields.get("promptLabel")
-    audio = {"url": made, "mimeType": made.mime_type}
-    return {"audio": audio, "promptLabel": label, "textParts": []}
-
-
-def _model(order: Order) -> dict[str, Any]:
-    made = media.sculpture(order.prompt)
-    name = {"file_name": "model.glb", "file_size": len(made.data)}
-    return {"model_mesh": _file(made) | name}
-
-
-def _transcript(order: Order) -> dict[str, Any]:
-    return media.transcript(order.prompt or "The embedded backend heard this.")
-
-
-CAPABILITIES = {
-    entry.id: entry
-    for entry in (
-        Capability(
-            "text_to_image",
-            "image",
-            ("best", "fast"),
-            _images,
-            ("image URLs",),
-            aspect_ratio=True,
+_SEEDANCE = "bytedance/seedance-2.0/fast/"
+_REFERENCE_TO_VIDEO = f"{_SEEDANCE}reference-to-video"
+_FILM_HINTS = (
+    "prompt",
+    "aspectRatio",
+    "duration (auto | 4-15 seconds)",
+    "resolution (480p | 720p)",
+    "generate_audio",
+)
+_AUDIO = (
+    Capability(
+        "speech_to_text",
+        "Speech To Text",
+        "audio",
+        (Profile("default", "fal-ai/elevenlabs/speech-to-text/scribe-v2"),),
+        ("audio_url",),
+        ("text", "segments", "language"),
+        prompt_key=None,
+        source_key="audio_url",
+    ),
+    Capability(
+        "sound_effects",
+        "Sound Effects",
+        "audio",
+        (Profile("default", "fal-ai/elevenlabs/sound-effects/v2"),),
+        ("text", "duration_seconds"),
+        ("audio file URL",),
+        prompt_key="text",
+    ),
+    Capability(
+        "text_to_dialogue",
+        "Text To Dialogue",
+        "audio",
+        (Profile("default", "fal-ai/elevenlabs/text-to-dialogue/eleven-v3"),),
+        ("text", "voice settings"),
+        ("audio file URL",),
+        prompt_key="text",
+    ),
+    Capability(
+        "audio_generation",
+        "Audio Generation",
+        "audio",
+        (Profile("default", "stella/audio-generation"),),
+        ("prompt", "duration_seconds (optional)"),
+        ("audio file URL",),
+    ),
+    Capability(
+        "text_to_music",
+        "Text To Music",
+        "audio",
+        (Profile("default", "google/lyria-3-pro-preview", "google_lyria"),),
+        (
+            "prompt",
+            "weightedPrompts",
+            "musicGenerationConfig",
+            "promptLabel",
+            "musicGenerationMode (VOCALIZATION for sung elements)",
         ),
-        Capability(
-            "image_to_video",
-            "video",
-            ("fast", "motion"),
-            _video,
-            ("video URL",),
-            source_key="image_url",
-            aspect_ratio=True,
+        ("audio file",),
+    ),
+    Capability(
+        "audio_visual_separate",
+        "Audio Visual Separate",
+        "analysis",
+        (Profile("default", "fal-ai/sam-audio/visual-separate"),),
+        ("video_url", "audio_url", "separation controls"),
+        ("separated stems / tracks",),
+        prompt_key=None,
+    ),
+)
+_IMAGES = (
+    Capability(
+        "text_to_image",
+        "Text To Image",
+        "image",
+        (
+            Profile("best", "openai/gpt-image-2"),
+            Profile("fast", "fal-ai/flux-2/klein/9b"),
         ),
-        Capability(
-            "text_to_dialogue",
-            "audio",
-            ("default",),
-            _dialogue,
-            ("audio file URL",),
-            prompt_key="text",
+        (
+            "prompt",
+            "aspectRatio (mapped to image_size)",
+            "quality (low | medium | high)",
+            "num_images (1-4)",
+            "output_format (png | jpeg | webp)",
         ),
-        Capability(
-            "speech_to_text",
-            "audio",
-            ("default",),
-            _transcript,
-            ("text", "segments", "language"),
-            prompt_key=None,
-            source_key="audio_url",
+        ("image URLs",),
+        aspect_ratio=True,
+    ),
+    Capability(
+        "icon",
+        "Icon Generator",
+        "image",
+        (Profile("default", "fal-ai/flux-2/turbo"),),
+        (
+            "prompt",
+            "transparent / background style",
+            "brand / icon constraints",
+            "fixed square output",
         ),
-        Capability("text_to_music", "audio", ("default",), _music, ("audio file",)),
-        Capability("text_to_3d", "3d", ("default",), _model, ("3D asset URLs",)),
-    )
-}
-
-
-def _image_size(order: Order) -> tuple[int, int]:
-    match order.fields.get("image_size"):
-        case {"width": int(width), "height": int(height)} if (
-            min(width, height) >= 16 and max(width, height) <= _MAX_EDGE
-        ):
-            return width, height
-    return _SIZES.get(order.aspect_ratio, _SQUARE)
-
-
-def _file(made: media.Made) -> dict[str, Any]:
-    return {"url": made, "content_type": made.mime_type}
+        ("image URLs",),
+    ),
+    Capability(
+        "image_edit",
+        "Image Edit",
+        "image",
+        (
+            Profile("default", "openai/gpt-image-2/edit"),
+            Profile("fast", "openai/gpt-image-2/edit"),
+        ),
+        (
+            "image_urls",
+            "prompt",
+            "aspectRatio (mapped to image_size; defaults to 'auto')",
+            "quality (low | medium | high)",
+            "num_images (1-4)",
+            "mask_url (optional)",
+        ),
+        ("edited image URLs",),
+        source_key="image_urls",
+        requires_source=True,
+        aspect_ratio=True,
+    ),
+    Capability(
+        "realtime",
+        "Realtime",
+        "image",
+        (Profile("default", "fal-ai/flux-2/klein/realtime"),),
+        ("image_url (optional)", "prompt", "aspectRatio"),
+        ("image URLs",),
+        source_key="image_url",
+        aspect_ratio=True,
+    ),
+)
+_FILMS = (
+    Capability(
+        "text_to_video",
+        "Text To Video",
+        "video",
+        (Profile("fast", f"{_SEEDANCE}text-to-video"),),
+        _FILM_HINTS,
+        ("video URL",),
+        aspect_ratio=True,
+    ),
+    Capability(
+        "image_to_video",
+        "Image To Video",
+        "video",
+        (
+            Profile("fast", f"{_SEEDANCE}image-to-video"),
+            Profile("motion", "fal-ai/kling-video/v3/pro/motion-control"),
+        ),
+        ("image_url", "prompt", "aspectRatio", "duration", "camera / motion controls"),
+        ("video URL",),
+        source_key="image_url",
+        requires_source=True,
+        aspect_ratio=True,
+    ),
+    Capability(
+        "video_extend",
+        "Video Extend",
+        "video",
+        (Profile("default", _REFERENCE_TO_VIDEO),),
+        ("video_urls", *_FILM_HINTS),
+        ("extended video URL",),
+        source_key="video_urls",
+        requires_source=True,
+        aspect_ratio=True,
+    ),
+    Capability(
+        "video_to_video",
+        "Video To Video",
+        "video",
+        (
+            Profile("fast", _REFERENCE_TO_VIDEO),
+            Profile("reference", "fal-ai/kling-video/o3/pro/video-to-video/reference"),
+            Profile("edit", "xai/grok-imagine-video/edit-video"),
+        ),
+        ("video_urls", *_FILM_HINTS),
+        ("video URL",),
+        source_key="video_urls",
+        requires_source=True,
+        aspect_ratio=True,
+    ),
+)
+_MODELS = (
+    Capability(
+        "text_to_3d",
+        "Text To 3D",
+        "3d",
+        (Profile("default", "fal-ai/hyper3d/rodin/v2"),),
+        ("prompt", "optional image references"),
+        ("3D asset URLs / mesh files",),
+    ),
+)
+CAPABILITIES = {entry.id: entry for entry in (*_AUDIO, *_IMAGES, *_FILMS, *_MODELS)}

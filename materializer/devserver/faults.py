@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_FAIL = re.compile(r"\[fail:(?:(\S+)[ ]|[ ])([^\]]+)\]")
+_SAYS = r":(?:(\S+)[ ]|[ ])([^\]]+)\]"
+_FAIL, _REFUSE = re.compile(rf"\[fail{_SAYS}"), re.compile(rf"\[refuse{_SAYS}")
 _SLOW = re.compile(r"\[slow:(\d{1,4}(?:\.\d{1,3})?)\]")
 
 
@@ -15,6 +16,7 @@ class Faults:
 
     Attributes:
         failure: the upstream's message and code, or None.
+        refusal: likewise, of an upstream that does not even take the job.
         slow: seconds that the job runs longer.
         cancel: it ends as canceled.
         expire: the links of its output have already expired.
@@ -22,6 +24,7 @@ class Faults:
     """
 
     failure: tuple[str, str | None] | None = None
+    refusal: tuple[str, str | None] | None = None
     slow: float = 0.0
     cancel: bool = False
     expire: bool = False
@@ -30,11 +33,17 @@ class Faults:
 
 def asked_for(prompt: str) -> Faults:
     """Read `[fail: MESSAGE]`, `[fail:CODE MESSAGE]`, `[slow:SECONDS]` and the rest."""
-    fail, slow = _FAIL.search(prompt), _SLOW.search(prompt)
+    slow = _SLOW.search(prompt)
     return Faults(
-        failure=(fail[2].strip(), fail[1]) if fail else None,
+        failure=_said(_FAIL, prompt),
+        refusal=_said(_REFUSE, prompt),
         slow=float(slow[1]) if slow else 0.0,
         cancel="[cancel]" in prompt,
         expire="[expire]" in prompt,
         empty="[empty]" in prompt,
     )
+
+
+def _said(wanted: re.Pattern[str], prompt: str) -> tuple[str, str | None] | None:
+    found = wanted.search(prompt)
+    return (found[2].strip(), found[1]) if found else None

@@ -1,29 +1,23 @@
-"""Real media made from a prompt; the room of Pillow, PyAV, NumPy and trimesh.
+"""Real media made from words alone: pictures, films, sound, meshes.
 
-The same prompt makes the same bytes. Every maker takes a fraction of a second of one
+The same words make the same bytes. Every maker takes a fraction of a second of one
 core and blocks, so it is called in a thread.
 """
 
 from __future__ import annotations
 
-import io
-import tempfile
-import textwrap
 from dataclasses import dataclass, field
-from fractions import Fraction
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, cast
 
-import av
 import numpy as np
 import trimesh
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-FRAMES_A_SECOND = 24
-SAMPLES_A_SECOND = 44_100
-_WORD_SECONDS = 0.4
+from materializer.devserver import films, pictures, score, sounds, voice
+
+_AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav"}
+_AS_ASKED = score.Style()
+_GRID = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,113 +29,126 @@ class Made:
     extension: str
 
 
-def picture(prompt: str, index: int, size: tuple[int, int], form: str) -> Made:
-    """Draw the prompt; `form` is png, jpeg or webp, `size` is width and height."""
-    out = io.BytesIO()
-    _canvas(f"{prompt}\n{index}", prompt, size).save(out, form)
-    return Made(out.getvalue(), f"image/{form}", "jpg" if form == "jpeg" else form)
+def picture(
+    prompt: str,
+    index: int,
+    size: tuple[int, int],
+    form: str,
+    quality: str = "",
+    *,
+    cut_out: bool = False,
+) -> Made:
+    """Draw the prompt.
+
+    Args:
+        prompt: what is written in the picture.
+        index: makes another picture of the same prompt.
+        size: width and height.
+        form: png, jpeg or webp.
+        quality: low, medium or high; without it, there are no shapes.
+        cut_out: on a transparent ground, where the form has such.
+    """
+    image = pictures.drawn(prompt, size, variant=f"\n{index}", quality=quality)
+    if cut_out:
+        image = pictures.cut_out(image)
+    return picture_of(image, form, quality)
 
 
-def film(prompt: str, size: tuple[int, int], seconds: float = 2.0) -> Made:
-    """Film a ball that crosses the drawn prompt: H.264 in MP4, index first."""
-    width, height = size
-    still = _canvas(prompt, prompt, size)
-    frames = int(seconds * FRAMES_A_SECOND)
-    # The muxer reads its own file again to move the index to the front.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "film.mp4")
-        with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream("libx264", rate=FRAMES_A_SECOND)
-            stream.width, stream.height = width, height
-            stream.pix_fmt = "yuv420p"
-            stream.options = {"preset": "ultrafast", "threads": "1"}
-            for number in range(frames):
-                image = still.copy()
-                ball = (width * number // frames, height // 2)
-                ImageDraw.Draw(image).circle(ball, height // 8, "white")
-                frame = av.VideoFrame.from_ndarray(np.asarray(image), "rgb24")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        return Made(path.read_bytes(), "video/mp4", "mp4")
+def film(
+    prompt: str, size: tuple[int, int], seconds: float = 2.0, *, sound: bool = False
+) -> Made:
+    """Film a ball that crosses the drawn prompt."""
+    still = pictures.drawn(prompt, size)
+    shots = films.crossed(still, round(seconds * films.FRAMES_A_SECOND))
+    noise = score.noise(prompt, seconds) if sound else None
+    return film_of(films.encoded(shots, size, sound=noise))
 
 
-def music(prompt: str, seconds: float = 6.0) -> Made:
-    """Play a melody that the prompt decides: MP3."""
-    notes = [220 * 2 ** (step % 13 / 12) for step in _seed(prompt)[: int(seconds * 2)]]
-    sound = _tones(notes, 0.5)
-    return Made(_encode(sound, "mp3", "libmp3lame"), "audio/mpeg", "mp3")
+def music(prompt: str, seconds: float = 30.0, style: score.Style = _AS_ASKED) -> Made:
+    """Play a piece that the prompt decides."""
+    return sound_of(score.music(prompt, style, seconds), "mp3")
 
 
-def speech(text: str) -> Made:
-    """Say the text in beeps, one a word: WAV."""
-    words = text.split()[:60] or ["?"]
-    notes = [160.0 + _seed(word)[0] for word in words]
-    sound = _tones(notes, _WORD_SECONDS)
-    return Made(_encode(sound, "wav", "pcm_s16le"), "audio/wav", "wav")
+def effect(prompt: str, seconds: float, form: str = "mp3") -> Made:
+    """Make a noise that the prompt decides; `form` is wav or mp3."""
+    return sound_of(score.noise(prompt, seconds), form)
+
+
+def speech(script: str, form: str = "wav") -> Made:
+    """Say the script; `form` is wav or mp3."""
+    return sound_of(voice.speech(script), form)
+
+
+def transcript(script: str) -> dict[str, Any]:
+    """Return what a transcription service makes of `speech(script)`."""
+    turns, words = voice.turns(script), list(voice.words(script))
+    return {
+        "text": " ".join(turn.text for turn in turns),
+        "words": [
+            {
+                "text": word.text,
+                "start": word.start,
+                "end": word.end,
+                "speaker": turns[word.turn].speaker,
+            }
+            for word in words
+        ],
+        "segments": [
+            _segment(turn, [word for word in words if word.turn == number])
+            for number, turn in enumerate(turns)
+        ],
+        "language": "en",
+    }
 
 
 def sculpture(prompt: str) -> Made:
-    """Model a bumpy ball whose shape and colour the prompt decides: binary glTF."""
-    seed = _seed(prompt)
-    ball = trimesh.creation.icosphere(subdivisions=3)
-    waves = [2 + byte % 7 for byte in seed[:3]]
-    bumps = np.sin(ball.vertices * waves).sum(axis=1)
-    ball.vertices *= (1 + 0.1 * bumps)[:, None]
-    ball.visual.vertex_colors = [*seed[3:6], 255]
-    return Made(ball.export(file_type="glb"), "model/gltf-binary", "glb")
+    """Model a bumpy ball, with the drawn prompt round it: binary glTF."""
+    across, down = np.meshgrid(np.linspace(0, 1, _GRID + 1), np.linspace(0, 1, _GRID))
+    around, tilt = across.ravel() * 2 * np.pi, down.ravel() * np.pi
+    vertices = np.stack(
+        (np.sin(tilt) * np.cos(around), np.cos(tilt), np.sin(tilt) * np.sin(around)),
+        axis=1,
+    )
+    waves = [2 + byte % 7 for byte in pictures.seed(prompt)[:3]]
+    vertices *= 1 + 0.1 * np.sin(vertices * waves).sum(axis=1)[:, None]
+    corner = np.arange(_GRID * (_GRID + 1)).reshape(_GRID, _GRID + 1)
+    a, b = corner[:-1, :-1], corner[:-1, 1:]
+    c, d = corner[1:, :-1], corner[1:, 1:]
+    # At a pole, where a row is one point, half of the triangles would be lines.
+    above = [part[1:].ravel() for part in (a, b, c)]
+    below = [part[:-1].ravel() for part in (b, d, c)]
+    faces = np.concatenate((np.stack(above, axis=1), np.stack(below, axis=1)))
+    # Its types are there only in part.
+    visual: Any = trimesh.visual
+    skin = visual.TextureVisuals(
+        uv=np.stack((1 - across.ravel(), 1 - down.ravel()), axis=1),
+        material=visual.material.PBRMaterial(
+            baseColorTexture=pictures.drawn(prompt, (512, 256), quality="medium"),
+            metallicFactor=0.1,
+            roughnessFactor=0.6,
+        ),
+    )
+    ball = trimesh.Trimesh(vertices, faces, visual=skin, process=False)
+    data = cast("bytes", ball.export(file_type="glb"))
+    return Made(data, "model/gltf-binary", "glb")
 
 
-def transcript(text: str) -> dict[str, Any]:
-    """Return the text as a transcription service does, a word every 0.4 seconds."""
-    words = [
-        {
-            "text": word,
-            "start": round(number * _WORD_SECONDS, 3),
-            "end": round((number + 1) * _WORD_SECONDS, 3),
-        }
-        for number, word in enumerate(text.split())
-    ]
-    end = words[-1]["end"] if words else 0.0
-    segment = {"text": text, "start": 0.0, "end": end}
-    return {"text": text, "words": words, "segments": [segment], "language": "en"}
+def picture_of(image: Image.Image, form: str, quality: str = "") -> Made:
+    """Write a picture as png, jpeg or webp."""
+    extension = "jpg" if form == "jpeg" else form
+    return Made(pictures.encoded(image, form, quality), f"image/{form}", extension)
 
 
-def _seed(text: str) -> bytes:
-    return sha256(text.encode(errors="surrogatepass")).digest()
+def film_of(data: bytes) -> Made:
+    """Give a film its type."""
+    return Made(data, "video/mp4", "mp4")
 
 
-def _canvas(seed_text: str, prompt: str, size: tuple[int, int]) -> Image.Image:
-    width, height = size
-    seed = np.frombuffer(_seed(seed_text), np.uint8)[:6].reshape(2, 3) * 0.6
-    slope = np.linspace(0, 1, height)[:, None, None]
-    column = seed[0] * (1 - slope) + seed[1] * slope
-    pixels = np.broadcast_to(column, (height, width, 3)).astype(np.uint8)
-    image = Image.fromarray(pixels)
-    letter = max(12, width // 24)
-    text = textwrap.fill(prompt[:400] or "untitled", 36)
-    font = ImageFont.load_default(letter)
-    ImageDraw.Draw(image).text((letter, letter), text, "white", font)
-    return image
+def sound_of(samples: sounds.Samples, form: str) -> Made:
+    """Write a sound as wav or mp3."""
+    return Made(sounds.encoded(samples, form), _AUDIO_TYPES[form], form)
 
 
-def _tones(notes: list[float], seconds: float) -> NDArray[np.int16]:
-    time = np.arange(int(seconds * SAMPLES_A_SECOND)) / SAMPLES_A_SECOND
-    fade = np.minimum(1, time * 50) * np.exp(-3 * time)
-    waves = [np.sin(2 * np.pi * note * time) * fade for note in notes]
-    return (np.concatenate(waves) * 12_000).astype(np.int16)
-
-
-def _encode(sound: NDArray[np.int16], form: str, codec: str) -> bytes:
-    out = io.BytesIO()
-    with av.open(out, "w", form) as container:
-        stream = cast(
-            "av.AudioStream",
-            container.add_stream(codec, rate=SAMPLES_A_SECOND, layout="mono"),
-        )
-        layout = "s16p" if codec == "libmp3lame" else "s16"
-        frame = av.AudioFrame.from_ndarray(sound[None, :], layout, "mono")
-        frame.sample_rate = SAMPLES_A_SECOND
-        frame.time_base = Fraction(1, SAMPLES_A_SECOND)
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return out.getvalue()
+def _segment(turn: voice.Turn, words: list[voice.Word]) -> dict[str, Any]:
+    start, end = (words[0].start, words[-1].end) if words else (0.0, 0.0)
+    return {"text": turn.text, "start": start, "end": end, "speaker": turn.speaker}

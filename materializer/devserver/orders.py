@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
-
 from materializer.convex import values
-from materializer.devserver.catalog import (
-    CAPABILITIES,
-    IMAGE_FORMATS,
-    Capability,
-    Order,
-)
-from materializer.errors import GatewayError
+from materializer.devserver import faults, lyria
+from materializer.devserver.asked import Asked, Inline, data_uri, invalid, read
+from materializer.devserver.catalog import CAPABILITIES, Capability, Order
+from materializer.devserver.mapping import mapped
+from materializer.devserver.redaction import summary
 
 DOCS_URL = "https://stella.sh/docs/media"
-
-
-class _Source(BaseModel):
-    model_config = ConfigDict(str_strip_whitespace=True, alias_generator=to_camel)
-    base64: str
-    mime_type: str = ""
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(str_strip_whitespace=True, alias_generator=to_camel)
-    capability: str = Field(min_length=1)
-    profile: str = ""
-    prompt: str = ""
-    aspect_ratio: str = ""
-    source_url: str = ""
-    source: str | _Source = ""
-    input: dict[str, Any] = {}
+IMAGE_FORMATS = ("png", "jpeg", "webp")
+_MIME_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 
 
 def read_order(body: bytes) -> Order:
@@ -48,113 +29,131 @@ def read_order(body: bytes) -> Order:
     Raises:
         GatewayError: status 400, with the sentence that the gateway answers.
     """
-    try:
-        asked = _Body.model_validate_json(body)
-        summary = _summary(asked)
-        # As deep as the queries will nest it.
-        values.encode([{"request": summary}])
-    except ValueError as error:
-        raise _invalid("Invalid media generation JSON body") from error
+    asked = read(body)
     capability = CAPABILITIES.get(asked.capability)
-    profile = asked.profile.lower()
-    if capability is None or profile not in ("", *capability.profiles):
-        raise _invalid(f"Unknown capability or profile. See {DOCS_URL}.")
-    fields = _fields(capability, asked)
-    _check_image_fields(fields)
+    if capability is None or (profile := capability.profile(asked.profile)) is None:
+        raise invalid(f"Unknown capability or profile. See {DOCS_URL}.")
+    _check_sources(asked)
+    fields = mapped(capability, profile, asked)
+    _check_fields(capability, fields)
+    kept = summary(asked, fields)
+    _check_storable(kept)
+    if capability.id == "text_to_music":
+        fields |= _piece(fields)
+    prompt = _prompt(capability, asked, fields)
+    at_once = capability.at_once or faults.asked_for(prompt).refusal is not None
     return Order(
-        capability,
-        profile or capability.profiles[0],
-        asked.prompt or str(fields.get(capability.prompt_key or "", "")),
-        asked.aspect_ratio,
-        fields,
-        summary,
+        capability, profile.id, prompt, asked.aspect_ratio, fields, kept, at_once
     )
 
 
-def _fields(capability: Capability, asked: _Body) -> dict[str, Any]:
-    fields = dict(asked.input)
-    if capability.prompt_key and asked.prompt:
-        fields.setdefault(capability.prompt_key, asked.prompt)
-    if (key := capability.source_key) and (source := _source(asked)):
-        fields.setdefault(key, [source] if key.endswith("_urls") else source)
+def _check_sources(asked: Asked) -> None:
+    if asked.source:
+        _check_source("source", asked.source)
+    for name, source in asked.sources.items():
+        _check_source(f"sources.{name}", source)
+
+
+def _check_source(name: str, source: str | Inline) -> None:
+    if isinstance(source, str):
+        if not _is_source(source):
+            raise invalid(f"{name} must be a valid http(s) URL or data URI")
+    elif not _MIME_TYPE.fullmatch(source.mime_type):
+        raise invalid(f"{name}.mimeType must be a valid MIME type")
+    elif not _is_base64(source.payload):
+        raise invalid(f"{name}.base64 must be valid base64")
+
+
+def _check_fields(capability: Capability, fields: Mapping[str, Any]) -> None:
+    if not _says_what(capability, fields):
+        raise invalid("prompt is required for this capability")
     if capability.source_key:
-        if not fields.get(capability.source_key):
-            raise _invalid(
-                "A valid http(s) sourceUrl or source.base64 input is required for "
-                "this capability"
-            )
-    elif not (_is_text(fields.get(str(capability.prompt_key))) or _weighted(fields)):
-        raise _invalid("prompt is required for this capability")
-    return fields
+        _check_main_source(capability, fields.get(capability.source_key))
+    if capability.id == "sound_effects" and not _is_duration(
+        fields.get("duration_seconds")
+    ):
+        raise invalid("duration_seconds is required for this capability")
+    if capability.category == "image":
+        _check_image(fields)
+
+
+def _says_what(capability: Capability, fields: Mapping[str, Any]) -> bool:
+    key = capability.prompt_key
+    if key is None or _is_text(fields.get(key)):
+        return True
+    # The documentation asks for music by weighted prompts alone.
+    return capability.id == "text_to_music" and bool(fields.get("weightedPrompts"))
+
+
+def _check_main_source(capability: Capability, given: Any) -> None:
+    first = (given[0] if given else None) if isinstance(given, list) else given
+    if capability.requires_source and not _is_source(first):
+        raise invalid(
+            "A valid http(s) sourceUrl or source.base64 input is required for this "
+            "capability"
+        )
+    if first is not None and not _is_source(first):
+        raise invalid("sourceUrl must be a valid http(s) URL or data URI")
+
+
+def _check_image(fields: Mapping[str, Any]) -> None:
+    # These two the hosted provider refuses only after it was given the job.
+    count = fields.get("num_images", 1)
+    if type(count) is not int or not 1 <= count <= 4:
+        raise invalid("num_images must be a whole number from 1 to 4")
+    if fields.get("output_format", "png") not in IMAGE_FORMATS:
+        raise invalid(f"output_format must be one of {', '.join(IMAGE_FORMATS)}")
+
+
+def _check_storable(kept: Mapping[str, Any]) -> None:
+    try:
+        # As deep as the queries will nest it.
+        values.encode([{"request": kept}])
+    except ValueError as error:
+        raise invalid("Invalid media generation JSON body") from error
+
+
+def _piece(fields: Mapping[str, Any]) -> dict[str, Any]:
+    piece = lyria.piece(fields)
+    if piece is None:
+        raise invalid(
+            "weightedPrompts and musicGenerationConfig are required for this capability"
+        )
+    return piece
+
+
+def _prompt(capability: Capability, asked: Asked, fields: Mapping[str, Any]) -> str:
+    said = asked.prompt or fields.get(capability.prompt_key or "")
+    if isinstance(said, str):
+        return said
+    return " ".join(one["text"] for one in fields.get("weightedPrompts", ()))
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _weighted(fields: Mapping[str, Any]) -> bool:
-    return bool(fields.get("weightedPrompts"))
+def _is_duration(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value > 0
 
 
-def _source(asked: _Body) -> str:
-    if asked.source_url:
-        return _checked_url("sourceUrl", asked.source_url)
-    if isinstance(asked.source, str):
-        return asked.source and _checked_url("source", asked.source)
-    if not re.fullmatch(r"[\w.+-]+/[\w.+-]+", asked.source.mime_type, re.ASCII):
-        raise _invalid("source.mimeType must be a valid MIME type")
-    try:
-        base64.b64decode(asked.source.base64, validate=True)
-    except binascii.Error as error:
-        raise _invalid("source.base64 must be valid base64") from error
-    return f"data:{asked.source.mime_type};base64,{asked.source.base64}"
-
-
-def _checked_url(name: str, url: str) -> str:
+def _is_source(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
     with suppress(ValueError):
-        parts = urlsplit(url)
-        if parts.scheme == "data" or (
-            parts.scheme in ("http", "https") and parts.netloc
-        ):
-            return url
-    raise _invalid(f"{name} must be a valid http(s) URL or data URI")
+        parts = urlsplit(value.strip())
+        return data_uri(value) or (
+            parts.scheme in ("http", "https") and bool(parts.hostname)
+        )
+    return False
 
 
-def _check_image_fields(fields: Mapping[str, Any]) -> None:
-    count = fields.get("num_images", 1)
-    if type(count) is not int or not 1 <= count <= 4:
-        raise _invalid("num_images must be a whole number from 1 to 4")
-    if fields.get("output_format", "png") not in IMAGE_FORMATS:
-        raise _invalid(f"output_format must be one of {', '.join(IMAGE_FORMATS)}")
-
-
-def _summary(asked: _Body) -> dict[str, Any]:
-    summary = {
-        "prompt": asked.prompt,
-        "aspectRatio": asked.aspect_ratio,
-        "source": _source_summary(asked.source_url or asked.source),
-        "input": {key: _redacted(value) for key, value in asked.input.items()},
-    }
-    return {key: value for key, value in summary.items() if value}
-
-
-def _source_summary(source: str | _Source) -> dict[str, str]:
-    if isinstance(source, _Source):
-        return {"kind": "base64_object", "mimeType": source.mime_type}
-    if match := re.match(r"data:([^;,]*)", source):
-        return {"kind": "data_uri", "mimeType": match[1]}
-    return {"kind": "url", "url": source} if source else {}
-
-
-def _redacted(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith("data:") and ";base64," in value:
-        return "[data-uri omitted]"
-    if isinstance(value, list):
-        return [_redacted(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _redacted(item) for key, item in value.items()}
-    return value
-
-
-def _invalid(say: str) -> GatewayError:
-    return GatewayError(say, status=400)
+def _is_base64(digits: str) -> bool:
+    try:
+        # Padding may be left out.
+        base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return bool(digits)

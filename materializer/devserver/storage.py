@@ -1,7 +1,7 @@
 """Stored objects behind links that expire, as Convex storage serves them.
 
 Links carry their own end (`expires`, in whole seconds since 1970) and a signature
-over it, so they outlive a restart; the objects themselves are kept in memory.
+over it, so they outlive a restart, as do the objects.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from materializer.devserver.memory import Memory
 from materializer.devserver.spoiled import spoiled
 from materializer.devserver.weather import Sky
 
@@ -35,18 +36,23 @@ class Storage:
     """Keeps objects and answers `GET /api/storage/<name>?expires=..&sig=..`.
 
     Args:
+        memory: holds the objects.
         secret: signs the links.
         clock: seconds since 1970.
         sky: gives the weather that requests with a good link are exposed to.
     """
 
     def __init__(
-        self, secret: bytes, clock: Callable[[], float], sky: Callable[[], Sky]
+        self,
+        memory: Memory,
+        secret: bytes,
+        clock: Callable[[], float],
+        sky: Callable[[], Sky],
     ) -> None:
+        self._memory = memory
         self._secret = secret
         self._clock = clock
         self._sky = sky
-        self._objects: dict[str, _Stored] = {}
 
     @property
     def routes(self) -> list[Route]:
@@ -56,7 +62,7 @@ class Storage:
     def keep(self, data: bytes, mime_type: str, extension: str = "") -> str:
         """Keep an object and return its name: a UUID, with `.extension` if given."""
         name = f"{uuid.uuid4()}{extension and f'.{extension}'}"
-        self._objects[name] = _Stored(data, mime_type)
+        self._memory.keep_object(name, data, mime_type)
         return name
 
     def link(self, name: str, lifetime: float = LINK_LIFETIME) -> str:
@@ -76,9 +82,10 @@ class Storage:
             return _refuse(403, "InvalidSignature", "This link is not ours.")
         if int(expires) <= self._clock():
             return _refuse(403, "LinkExpired", "This link has expired.")
-        stored = self._objects.get(name)
-        if stored is None:
+        found = await self._memory.fetch(name)
+        if found is None:
             return _refuse(404, "StorageFileNotFound", "There is no such file.")
+        stored = _Stored(*found)
         span = _span(request.headers.get("range"), len(stored.data))
         if request.method == "HEAD":
             return _answer(stored, span)
@@ -86,7 +93,8 @@ class Storage:
         if trouble is None:
             return _answer(stored, span)
         if trouble.does == "changed":
-            stored = self._objects[name] = _changed(stored)
+            stored = _changed(stored)
+            self._memory.keep_object(name, stored.data, stored.mime_type)
         elif trouble.does == "no_ranges":
             span = None
         elif trouble.does == "bad_range":

@@ -46,7 +46,19 @@ class Tokens:
             "iat": int(now),
             "exp": int(now + lifetime),
         }
-        return jwt.encode(claims, self._private, "EdDSA", {"kid": _KEY_ID})
+        return self._sign(claims)
+
+    def session(self, subject: str) -> str:
+        """Return what a browser keeps of a sign-in of `subject`; it does not expire."""
+        return self._sign({"sub": subject, "aud": "session"})
+
+    def subject(self, session: str) -> str | None:
+        """Return whom a session is of, or None where it is none of ours."""
+        try:
+            claims = jwt.decode(session, self._public, ["EdDSA"], audience="session")
+        except jwt.PyJWTError:
+            return None
+        return str(claims["sub"])
 
     def verify(self, token: str, now: float) -> Identity:
         """Return whom the token speaks for.
@@ -72,6 +84,9 @@ class Tokens:
         if claims["exp"] <= now:
             raise SignInNeeded("The token has expired.")
         return Identity(f"{claims['iss']}|{claims['sub']}", float(claims["exp"]))
+
+    def _sign(self, claims: dict[str, Any]) -> str:
+        return jwt.encode(claims, self._private, "EdDSA", {"kid": _KEY_ID})
 
     def jwks(self) -> dict[str, Any]:
         """Return the public key as a JSON Web Key Set."""

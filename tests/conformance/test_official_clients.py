@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -21,7 +20,9 @@ from typing import Any
 
 import pytest
 
-from need import need
+from materializer.devserver.app import Backend
+from need import packages
+from process.house import MEDIA, environment, started
 
 HERE = Path(__file__).parent
 PATIENCE = 30.0
@@ -30,22 +31,11 @@ PATIENCE = 30.0
 @pytest.fixture(scope="session")
 def node_folder() -> Path:
     """Where the pinned npm packages are installed, and the script beside them."""
-    need("node", "npm")
-    folder = Path(os.environ.get("STELLA_TEST_CACHE", HERE))
+    folder = packages(HERE)
     if folder != HERE:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "follow.mjs", "drive.mjs"):
+        for name in ("follow.mjs", "drive.mjs"):
             shutil.copy(HERE / name, folder)
-    pinned = json.loads((folder / "package.json").read_text())["dependencies"]
-    if any(installed(folder, name) != pinned[name] for name in pinned):
-        quiet = ["--no-audit", "--no-fund", "--no-package-lock"]
-        subprocess.run(["npm", "install", *quiet], cwd=folder, check=True)
     return folder
-
-
-def installed(folder: Path, package: str) -> str | None:
-    path = folder / "node_modules" / package / "package.json"
-    return json.loads(path.read_text())["version"] if path.exists() else None
 
 
 @pytest.fixture(params=["python", "javascript"])
@@ -149,8 +139,8 @@ def has_status(status: str) -> Callable[[Any], bool]:
     return lambda row: bool(row) and row["status"] == status
 
 
-def holds(job_id: str) -> Callable[[Any], bool]:
-    return lambda rows: [row["jobId"] for row in rows] == [job_id]
+def holds(*job_ids: str) -> Callable[[Any], bool]:
+    return lambda rows: [row["jobId"] for row in rows] == [*job_ids]
 
 
 def nothing(rows: Any) -> bool:
@@ -224,7 +214,7 @@ async def test_an_official_client_recovers_when_the_backend_restarts(
         async with backend(tmp_path, port) as (server, _):
             server.say("submit", job_id="after", capability="icon")
             server.say("succeed", job_id="after", output={})
-            await client.until("listSucceededSince", holds("after"))
+            await client.until("listSucceededSince", holds("after", "before"))
 
 
 ADA, BOB = {"account": "ada"}, {"account": "bob"}
@@ -437,3 +427,34 @@ async def test_the_official_javascript_client_asks_at_one_time(
     async with driven(tmp_path, javascript(node_folder)) as (_, client, _):
         client.tell("http", "bank", "consistentQuery", "bank:default", {})
         await client.until("bank", is_value("the bank"))
+
+
+async def test_the_official_javascript_client_follows_what_stella_media_waits_for(
+    tmp_path: Path, node_folder: Path
+) -> None:
+    request = json.dumps({"capability": "text_to_image", "prompt": "a cat [slow:6]"})
+    command = (*MEDIA, "generate", "--wait", "--request", request)
+    environ = environment(tmp_path) | {
+        "STELLA_STATE_DIR": str(tmp_path / "state"),
+        "STELLA_ALLOW_PRIVATE_HOSTS": "127.0.0.1",
+    }
+    async with Backend(tmp_path / "backend") as server, AsyncExitStack() as stack:
+        environ["STELLA_MEDIA_TOKEN_FILE"] = str(server.token_file)
+        queued = asyncio.Event()
+        server.deployment.watchers.add(queued.set)
+        waiting = await stack.enter_async_context(started(tmp_path, environ, *command))
+        async with asyncio.timeout(PATIENCE):
+            await queued.wait()
+        [job_id] = server.deployment._rows
+        follow = ["node", str(node_folder / "follow.mjs")]
+        arguments = [server.convex_url, server.token(), job_id]
+        client = await stack.enter_async_context(running(*follow, *arguments))
+        # As `api.media_jobs.getByJobId`, which the accepted order names.
+        await client.until("getByJobId", has_status("running"))
+        row = await client.until("getByJobId", has_status("succeeded"))
+        assert row["jobId"] == job_id
+        end = await waiting.ended()
+    picture = tmp_path / "state/media/outputs" / f"{job_id}_0.png"
+    assert end.code == 0, end.err
+    assert end.out == f"Media job {job_id} completed.\nimage: {picture}\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from materializer.devserver import app
+from materializer.devserver import accounts, app
 from materializer.devserver.app import Backend
 from materializer.errors import SettingsInvalid
 
@@ -46,14 +46,15 @@ async def test_the_token_file_is_renewed_while_the_backend_runs(
     written: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
-    class Noted(Backend):
-        def _write_token_file(self) -> None:
-            super()._write_token_file()
+    class Noted(accounts.Accounts):
+        def write_token_file(self) -> None:
+            super().write_token_file()
             number = self.token_file.stat().st_ino
             loop.call_soon_threadsafe(written.put_nowait, number)
 
+    monkeypatch.setattr(app, "Accounts", Noted)
     monkeypatch.setattr(app, "LIFETIME", 0.02)
-    async with Noted(tmp_path), asyncio.timeout(10):
+    async with Backend(tmp_path), asyncio.timeout(10):
         assert await written.get() != await written.get()
 
 
@@ -84,6 +85,86 @@ async def test_a_restarted_backend_honours_earlier_tokens_and_its_time_goes_on(
         async with httpx.AsyncClient() as client:
             answer = await client.get(url + link)
         assert answer.json()["code"] == "StorageFileNotFound"
+
+
+async def generate(url: str, token: str, request: object, key: str = "") -> str:
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": key}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+        answer = await client.post("/api/media/v1/generate", json=request)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["jobId"])
+
+
+async def test_jobs_their_media_and_their_keys_outlive_a_restart(
+    tmp_path: Path,
+) -> None:
+    async with Backend(tmp_path, speed=100) as backend:
+        url, token = backend.site_url, backend.token()
+        job_id = await generate(url, token, CAT, "once")
+        await ended(backend, job_id)
+        before = backend.deployment.row(job_id, backend.owner())
+    async with Backend(tmp_path, speed=100) as backend:
+        assert backend.site_url == url, "it is where it was, or its links were dead"
+        after = backend.deployment.row(job_id, backend.owner())
+        assert after == before
+        assert after is not None
+        async with httpx.AsyncClient() as client:
+            picture = await client.get(after.output["images"][0]["url"])
+        assert picture.content.startswith(b"\x89PNG")
+        assert await generate(url, backend.token(), CAT, "once") == job_id
+        assert await generate(url, backend.token("ada"), CAT, "once") != job_id
+
+
+async def test_a_job_that_a_stop_interrupted_is_carried_out_by_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async with Backend(tmp_path) as backend:
+        request = CAT | {"prompt": "a cat [slow:1]"}
+        job_id = await generate(backend.site_url, backend.token(), request)
+    async with Backend(tmp_path, speed=100) as backend:
+        row = backend.deployment.row(job_id, backend.owner())
+        assert row is not None
+        assert row.completed_at is None
+        await ended(backend, job_id)
+        row = backend.deployment.row(job_id, backend.owner())
+        assert row is not None
+        assert row.status == "succeeded"
+
+
+async def test_a_dialogue_is_still_understood_after_a_restart(tmp_path: Path) -> None:
+    say = {"capability": "text_to_dialogue", "prompt": "Is the tea ready?"}
+    async with Backend(tmp_path, speed=100) as backend:
+        job_id = await generate(backend.site_url, backend.token(), say)
+        await ended(backend, job_id)
+        spoken = backend.deployment.row(job_id, backend.owner())
+    assert spoken is not None
+    hear = {"capability": "speech_to_text", "sourceUrl": spoken.output["audio"]["url"]}
+    async with Backend(tmp_path, speed=100) as backend:
+        job_id = await generate(backend.site_url, backend.token(), hear)
+        await ended(backend, job_id)
+        heard = backend.deployment.row(job_id, backend.owner())
+    assert heard is not None
+    assert heard.output["text"] == "Is the tea ready?"
+
+
+async def ended(backend: Backend, job_id: str) -> None:
+    changed = asyncio.Event()
+    backend.deployment.watchers.add(changed.set)
+    async with asyncio.timeout(20):
+        while True:
+            row = backend.deployment.row(job_id, backend.owner())
+            if row is not None and row.completed_at is not None:
+                return
+            await changed.wait()
+            changed.clear()
+
+
+async def test_two_backends_cannot_have_one_directory(
+    backend: Backend, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsInvalid, match="another backend is using it"):
+        async with Backend(backend.token_file.parent):
+            pass
 
 
 async def test_another_backends_token_is_refused(tmp_path: Path) -> None:

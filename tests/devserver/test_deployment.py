@@ -46,6 +46,7 @@ def test_a_row_shows_what_has_happened_and_nothing_else(deployment: Deployment) 
         "queuePosition": 0.0,
         "createdAt": float(START),
         "updatedAt": float(START),
+        "logs": [{"message": "Queued.", "timestamp": float(START)}],
     }
     deployment.start((START + 5) * MS, "a")
     deployment.succeed((START + 9) * MS, "a", {"text": "hi"})
@@ -54,6 +55,84 @@ def test_a_row_shows_what_has_happened_and_nothing_else(deployment: Deployment) 
     assert done["output"] == {"text": "hi"}
     assert (done["startedAt"], done["completedAt"]) == (START + 5, START + 9)
     assert done["queuePosition"] is None
+
+
+def test_a_jobs_log_is_told_with_the_job_and_in_a_list_when_asked_for(
+    deployment: Deployment,
+) -> None:
+    submit(deployment, "a")
+    deployment.start((START + 5) * MS, "a")
+    deployment.fail((START + 9) * MS, "a", "No.")
+    log = [
+        {"message": "Queued.", "timestamp": START},
+        {"message": "Started.", "timestamp": START + 5},
+        {"message": "Ended: failed.", "timestamp": START + 9},
+    ]
+    row = deployment.run("media_jobs:getByJobId", {"jobId": "a"}, ME).value
+    assert row["logs"] == log
+    path, since = "media_jobs:listFailedSince", {"since": 0}
+    [listed] = deployment.run(path, since, ME).value
+    assert "logs" not in listed
+    [listed] = deployment.run(path, since | {"includeLogs": True}, ME).value
+    assert listed["logs"] == log
+
+
+def test_of_a_long_log_the_newest_hundred_entries_are_kept(
+    deployment: Deployment,
+) -> None:
+    submit(deployment, "a")
+    for after in range(1, 201):
+        deployment.start((START + after) * MS, "a")
+    row = deployment.run("media_jobs:getByJobId", {"jobId": "a"}, ME).value
+    times = [entry["timestamp"] for entry in row["logs"]]
+    assert times == [START + after for after in range(101, 201)]
+
+
+def test_other_words_for_a_status_change_what_is_told_and_not_what_is_listed() -> None:
+    words = {"canceled": "cancelled", "running": "in_progress"}
+    deployment = Deployment(START * MS, words=words)
+    submit(deployment, "a")
+    deployment.start(START * MS, "a")
+    row = deployment.run("media_jobs:getByJobId", {"jobId": "a"}, ME).value
+    assert row["status"] == "in_progress"
+    deployment.cancel(START * MS, "a")
+    [row] = deployment.run("media_jobs:listFailedSince", {"since": 0}, ME).value
+    assert row["status"] == "cancelled"
+
+
+def test_a_job_is_open_until_it_has_ended(deployment: Deployment) -> None:
+    assert not deployment.is_open("a")
+    submit(deployment, "a")
+    assert deployment.is_open("a")
+    deployment.start(START * MS, "a")
+    assert deployment.is_open("a")
+    deployment.cancel(START * MS, "a")
+    assert not deployment.is_open("a")
+
+
+def test_every_change_of_a_job_is_handed_over_to_be_kept() -> None:
+    kept: list[tuple[str, str]] = []
+    deployment = Deployment(
+        START * MS, keep=lambda row: kept.append((row.job_id, row.status))
+    )
+    submit(deployment, "a")
+    deployment.start(START * MS, "a")
+    deployment.fail(START * MS, "a", "No.")
+    assert kept == [("a", "queued"), ("a", "running"), ("a", "failed")]
+
+
+def test_a_job_is_found_by_its_key_and_owner_and_nobody_is_told_the_key(
+    deployment: Deployment,
+) -> None:
+    row = deployment.submit(
+        START * MS, owner=ME, job_id="a", capability="icon", key="once"
+    )
+    submit(deployment, "keyless")
+    assert deployment.keyed(ME, "once") == row
+    assert deployment.keyed(YOU, "once") is None
+    assert deployment.keyed(ME, "twice") is None
+    assert "key" not in row.wire()
+    assert Deployment(START * MS, [row]).keyed(ME, "once") == row
 
 
 def test_succeeded_jobs_come_newest_first_from_since_on(deployment: Deployment) -> None:

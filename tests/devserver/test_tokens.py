@@ -51,3 +51,13 @@ def test_others_can_verify_with_the_published_key() -> None:
         token, key, ["EdDSA"], audience="convex", options={"verify_exp": False}
     )
     assert (claims["iss"], claims["sub"]) == ("http://site", "dev")
+
+
+def test_a_session_says_whose_it_is_and_is_no_token() -> None:
+    tokens = Tokens(b"secret")
+    session = tokens.session("ada")
+    assert tokens.subject(session) == "ada"
+    assert Tokens(b"other").subject(session) is None
+    assert tokens.subject(tokens.issue("http://site", "ada", NOW)) is None
+    with pytest.raises(SignInNeeded):
+        tokens.verify(session, NOW)

@@ -1,0 +1,1 @@
+"""The pages about the media API, for agents and people who drive it."""
