@@ -7,14 +7,18 @@ import time
 from contextlib import AsyncExitStack
 
 from materializer import delivery, host
-from materializer.config import Settings
-from materializer.errors import AlreadyRunning, DiskTrouble
+from materializer.config import Paths, Settings
+from materializer.errors import AlreadyRunning, DaemonUnreachable, DiskTrouble
 from materializer.gallery import Gallery, items, ledger
+from materializer.inventory import Inventory, Rebuilt
+from materializer.ipc.endpoint import discover, endpoint_file
 from materializer.model import Account, Job, JobRecord, Snapshot
 from materializer.pipeline import Pipeline
 from materializer.place import Places, disk_trouble
+from materializer.thumbnails.shelf import Shelf
 
-_LOCK_WAIT = 30.0
+# As long as a command waits for a daemon that saves.
+_LOCK_WAIT = 240.0
 _LOCK_STEP = 0.05
 
 
@@ -50,6 +54,11 @@ async def save(settings: Settings, account: Account, job: Job) -> JobRecord:
         record = await gallery.read(items.record, account.owner, job.job_id)
         if record is None:
             raise RuntimeError("the pipeline did not enter the job in the ledger")
+        if record.told == "due":  # whoever has asked for it tells the person
+            with disk_trouble():
+                await gallery.write(
+                    ledger.told, account.owner, [job.job_id], "told by answer"
+                )
         return record
 
 
@@ -69,12 +78,58 @@ async def expect(settings: Settings, account: Account, job_id: str) -> None:
             await gallery.write(ledger.submit, account, job_id, now)
 
 
+async def remove(settings: Settings, item_id: str, *, delete_file: bool) -> bool:
+    """Take an item of the last owner out of the gallery; return whether there was one.
+
+    Raises:
+        AlreadyRunning: somebody else holds the state directory and keeps it.
+        DiskTrouble: the disk cannot take it.
+        SettingsInvalid: the state directory is unusable.
+        GalleryUnusable: the database cannot be read.
+    """
+    async with AsyncExitStack() as errand:
+        gallery = await _gallery(errand, settings)
+        with disk_trouble():
+            owner = await gallery.read(ledger.last_owner)
+        inventory = _inventory(gallery, settings)
+        return owner is not None and await inventory.remove(
+            owner, item_id, delete_file=delete_file
+        )
+
+
+async def rebuild(settings: Settings) -> Rebuilt:
+    """Enter the files in the outputs directory that the gallery does not know.
+
+    Raises:
+        AlreadyRunning: somebody else holds the state directory and keeps it.
+        DiskTrouble: the disk cannot take it, or is not attached.
+        SettingsInvalid: the state directory is unusable.
+        GalleryUnusable: the database cannot be read.
+    """
+    async with AsyncExitStack() as errand:
+        gallery = await _gallery(errand, settings)
+        return await _inventory(gallery, settings).rebuild()
+
+
+def _inventory(gallery: Gallery, settings: Settings) -> Inventory:
+    paths = settings.paths
+    return Inventory(
+        gallery,
+        Places(paths.outputs, paths.partial),
+        Shelf(paths.thumbnails),
+        emit=lambda _owner, _topic, _type, _data: None,
+        on_change=lambda: None,
+    )
+
+
 async def _gallery(errand: AsyncExitStack, settings: Settings) -> Gallery:
     """Open the gallery under the lock, for as long as the errand takes."""
     paths = settings.paths
     await asyncio.to_thread(host.prepare_directories, paths)
-    await _lock(errand, host.InstanceLock(paths.lock))
-    gallery = await asyncio.to_thread(Gallery.open, paths.gallery_db, paths.outputs)
+    await _lock(errand, paths)
+    gallery = await asyncio.to_thread(
+        Gallery.open, paths.gallery_db, paths.outputs, mend=True
+    )
     errand.push_async_callback(gallery.close)
     return gallery
 
@@ -89,16 +144,25 @@ async def _try_once(pipeline: Pipeline) -> None:
         raise trouble.exceptions[0] from None
 
 
-async def _lock(errand: AsyncExitStack, lock: host.InstanceLock) -> None:
-    """Take the lock, waiting for another errand to end."""
+async def _lock(errand: AsyncExitStack, paths: Paths) -> None:
+    """Take the lock, waiting for another errand to end, but for no daemon."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _LOCK_WAIT
+    lock = host.InstanceLock(paths.lock)
     while True:
         try:
             errand.enter_context(lock)
-        except AlreadyRunning:
-            if loop.time() >= deadline:
+        except AlreadyRunning as held:
+            if loop.time() >= deadline or _serves(paths, held.pid):
                 raise
             await asyncio.sleep(_LOCK_STEP)
         else:
             return
+
+
+def _serves(paths: Paths, pid: int | None) -> bool:
+    """Whether clients can ask the process that holds the lock."""
+    try:
+        return discover(endpoint_file(paths.state)).pid == pid
+    except DaemonUnreachable:
+        return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -10,9 +12,14 @@ from urllib.parse import urljoin
 import httpx
 import truststore
 
+from materializer import wording
 from materializer.errors import GatewayError, SignInNeeded
+from materializer.rows import read_job
 
+# Seconds before a request is sent again whose answer was lost.
+_AGAIN = (0.5, 1.0, 2.0)
 _TIMEOUT = httpx.Timeout(30.0, connect=15.0)
+_UNREADABLE = "The Stella media gateway gave an unreadable answer."
 _SIGN_IN = "Stella refused the sign-in. Open Stella, sign in again, then retry."
 
 
@@ -26,12 +33,14 @@ class Gateway:
         site_url: scheme and host; an absolute path replaces any path it has.
         token: the bearer token.
         device_id: sent as `X-Device-ID` where there is one.
+
+    Attributes:
+        token: what the next call is made with; it may be renewed at any time.
     """
 
     def __init__(self, site_url: str, token: str, device_id: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {token}"}
-        if device_id:
-            headers["X-Device-ID"] = device_id
+        headers = {"X-Device-ID": device_id} if device_id else {}
+        self.token = token
         self._site_url = site_url
         self._http = httpx.AsyncClient(
             headers=headers,
@@ -51,58 +60,88 @@ class Gateway:
         await self._http.aclose()
 
     async def generate(self, request: Any, *, idempotency_key: str) -> dict[str, Any]:
-        """Submit a request as it is and return the accepted object (HTTP 202)."""
-        return await self._call(
-            "POST",
-            "/api/media/v1/generate",
-            json=request,
-            headers={"Idempotency-Key": idempotency_key},
-        )
+        """Submit a request as it is and return the accepted object (HTTP 202).
+
+        When the answer is lost, it is sent again under the same key.
+        """
+        headers = {"Idempotency-Key": idempotency_key}
+        pauses = iter(_AGAIN)
+        while True:
+            try:
+                return await self._call(
+                    "POST", "/api/media/v1/generate", headers, json=request
+                )
+            except GatewayError as error:
+                pause = next(pauses, None) if error.status is None else None
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
 
     async def job(self, job_id: str) -> dict[str, Any]:
-        """Return the row of a job."""
-        return await self._call("GET", "/api/media/v1/job", params={"jobId": job_id})
+        """Return the row of a job, which `read_job` can read."""
+        row = await self._call("GET", "/api/media/v1/job", params={"jobId": job_id})
+        try:
+            read_job(row)
+        except ValueError as error:
+            raise GatewayError(_UNREADABLE) from error
+        return row
 
     async def capabilities(self) -> dict[str, Any]:
         """Return the catalogue of capabilities."""
         return await self._call("GET", "/api/media/v1/capabilities")
 
-    async def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
         url = urljoin(self._site_url, path)
+        headers = {**(headers or {}), "Authorization": f"Bearer {self.token}"}
         try:
-            response = await self._http.request(method, url, **options)
+            response = await self._http.request(method, url, headers=headers, **options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise GatewayError(
                 f"The Stella media gateway at {httpx.URL(url).host} did not answer"
                 f" ({type(error).__name__})."
             ) from error
         body = _body(response)
-        if response.is_success and body is not None:
-            return body
-        if response.is_success:
-            raise GatewayError("The Stella media gateway gave an unreadable answer.")
-        body = body or {}
-        say = body.get("error")
-        say = say if isinstance(say, str) and say else None
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            action = body.get("action")
-            raise SignInNeeded(
-                say or _SIGN_IN, action=action if isinstance(action, str) else None
-            )
-        raise GatewayError(
-            say or f"Stella media request failed with status {response.status_code}.",
-            status=response.status_code,
-            retry_after=_seconds(response.headers.get("retry-after", "")),
-        )
+        if not response.is_success:
+            raise _refusal(response, body or {})
+        if body is None:
+            raise GatewayError(_UNREADABLE)
+        return body
+
+
+def _refusal(
+    response: httpx.Response, body: dict[str, Any]
+) -> SignInNeeded | GatewayError:
+    said, code, action = (_text(body.get(key)) for key in ("error", "code", "action"))
+    status = response.status_code
+    if status == httpx.codes.UNAUTHORIZED:
+        return SignInNeeded(wording.shown(said) or _SIGN_IN, action=action or None)
+    retry_after = _seconds(response.headers.get("retry-after", ""))
+    advice = wording.advice(said, code, status=status, retry_after=retry_after)
+    return GatewayError(
+        wording.shown(said) or f"Stella media request failed with status {status}.",
+        status=status,
+        action=action or advice,
+        retry_after=retry_after,
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _body(response: httpx.Response) -> dict[str, Any] | None:
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 
 
 def _seconds(text: str) -> float | None:
-    return float(text) if text.isascii() and text.isdigit() else None
+    return float(text[:9]) if text.isascii() and text.isdigit() else None

@@ -11,6 +11,7 @@ _MEDIA = {
     "text_to_image": "Image",
     "image_edit": "Image",
     "icon": "Image",
+    "realtime": "Image",
     "text_to_video": "Video",
     "image_to_video": "Video",
     "video_to_video": "Video",
@@ -62,6 +63,13 @@ _BY_WORDS = [
     )
 ]
 
+_PAID_PLAN = re.compile(
+    r"paid_plan_required|requires a stella subscription", re.IGNORECASE
+)
+_TOO_MANY = re.compile(
+    r"\b(?:429|rate.?limit(?:ed)?|too many requests)\b", re.IGNORECASE
+)
+
 # JSON that was quoted in a message writes slashes as `\/`.
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*:(?:\\?/){2})([^\s\"<>]*)", re.IGNORECASE)
 _STEERING = re.compile(
@@ -92,6 +100,32 @@ def too_slow(job: Job) -> str:
     return f"{what} took too long"
 
 
+def advice(
+    message: str,
+    code: str | None = None,
+    *,
+    status: int | None = None,
+    retry_after: float | None = None,
+) -> str | None:
+    """Say what to do about a refusal that a person can do something about.
+
+    Args:
+        message: the upstream one.
+        code: that came with it.
+        status: of the answer, where HTTP gave it.
+        retry_after: seconds that were asked for.
+    """
+    said = f"{code or ''} {message}"
+    if status == 402 or _PAID_PLAN.search(said):
+        return (
+            "Media generation is part of the paid plans: open Stella, choose one under"
+            " Billing, then send the same request again."
+        )
+    if status == 429 or _TOO_MANY.search(said):
+        return f"Wait {_span(retry_after)}, then send the same request again."
+    return None
+
+
 def not_saved(job: Job, saved: int, reason: str) -> Note:
     """Word a succeeded job of whose outputs only `saved`, or none, could be kept."""
     medium = _MEDIA.get(job.capability) or _DEEDS.get(job.capability, "Result")
@@ -110,6 +144,29 @@ def sign_in_refused(words: str) -> Note:
     return Note("Stella sign-in needed", shown(words))
 
 
+def disk_trouble(words: str) -> Note:
+    """Word that files wait for the disk, for the reason in `words`."""
+    return Note("Saving media is paused", shown(words))
+
+
+def several(more: int, in_all: int, newest: Note) -> Note:
+    """Word that many jobs failed: so many more than were told of, `in_all` lately."""
+    since = f"{in_all} in all; the" if in_all > more else "The"
+    return Note(
+        f"{more} {'more ' if in_all > more else ''}jobs failed",
+        f"{since} newest: {newest.title}: {newest.body}",
+    )
+
+
+def repaired(damaged: str) -> Note:
+    """Word that the gallery's database was damaged, and kept as a file of that name."""
+    return Note(
+        "The gallery was repaired",
+        "Its database was damaged. No file is lost, and what could be read of the list"
+        f" is in it again; the damaged one is kept as {damaged}.",
+    )
+
+
 def kept(job: Job) -> Job:
     """Return a failed job whose message can be kept: its URLs may hold secrets."""
     if job.error is None:
@@ -124,6 +181,22 @@ def shown(message: str) -> str:
     characters that steer a terminal or turn the text round are blanked.
     """
     return _STEERING.sub(" ", _URL.sub(_cut, message)).strip()
+
+
+def printed(text: str) -> str:
+    """Return a text of several lines without what would steer a terminal."""
+    return "\n".join(
+        "\t".join(_STEERING.sub(" ", part) for part in line.split("\t"))
+        for line in text.split("\n")
+    )
+
+
+def _span(seconds: float | None) -> str:
+    if seconds is None:
+        return "a few minutes"
+    if seconds > 90:
+        return f"{-(-seconds // 60):.0f} minutes"
+    return "a second" if seconds <= 1 else f"{seconds:.0f} seconds"
 
 
 def _failure_title(job: Job) -> str:

@@ -3,17 +3,22 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from encoded import picture
 from materializer import config, errand
 from materializer.config import Settings
 from materializer.errors import AlreadyRunning, DiskTrouble
 from materializer.gallery import Gallery, items, ledger, outbox
 from materializer.host import InstanceLock, prepare_directories
+from materializer.inventory import Rebuilt
+from materializer.ipc.endpoint import Endpoint, publish
 from materializer.model import Account, Job, JobError
 from materializer.plan import OVERLAP_MS
 from origin import Origin
@@ -202,3 +207,81 @@ async def test_a_lock_that_is_given_back_in_time_is_waited_for(
             done, _ = await asyncio.wait([saving], timeout=3 * errand._LOCK_STEP)
             assert done == set()
     assert saving.result().state == "done"
+
+
+async def test_a_daemon_that_holds_the_lock_and_serves_is_not_waited_for(
+    settings: Settings, source: Origin
+) -> None:
+    paths = settings.paths
+    prepare_directories(paths)
+    with InstanceLock(paths.lock):
+        publish(paths.state, Endpoint("a.sock", os.getpid(), "1", 5))
+        async with asyncio.timeout(SOON):
+            with pytest.raises(AlreadyRunning):
+                await errand.save(settings, ME, image(source.serve("/a", PNG)))
+        publish(paths.state, Endpoint("a.sock", os.getpid() + 1, "1", 5))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3 * errand._LOCK_STEP):
+                await errand.save(settings, ME, image(source.serve("/a", PNG)))
+    assert source.requests == []
+
+
+@pytest.mark.parametrize("delete_file", [True, False])
+async def test_an_item_is_removed_without_a_daemon(
+    settings: Settings, source: Origin, *, delete_file: bool
+) -> None:
+    job = image(source.serve("/a", PNG))
+    await errand.save(settings, ME, job)
+    assert not await errand.remove(settings, "j_1", delete_file=delete_file)
+    assert await errand.remove(settings, "j_0", delete_file=delete_file)
+    assert not await errand.remove(settings, "j_0", delete_file=delete_file)
+    assert files(settings) == ([] if delete_file else ["j_0.png"])
+    record = await errand.save(settings, ME, job)
+    assert record.items == ()
+    assert await errand.rebuild(settings) == Rebuilt(0, ())
+
+
+async def test_where_nobody_ever_signed_in_there_is_nothing_to_remove(
+    settings: Settings,
+) -> None:
+    assert not await errand.remove(settings, "j_0", delete_file=True)
+
+
+async def test_the_gallery_is_rebuilt_without_a_daemon(
+    settings: Settings, source: Origin
+) -> None:
+    await errand.save(settings, ME, image(source.serve("/a", PNG)))
+    for path in settings.paths.gallery_db.parent.glob("gallery.db*"):
+        path.unlink()
+    (settings.paths.outputs / "j_0.png").write_bytes(picture("PNG"))
+    assert await errand.rebuild(settings) == Rebuilt(1, ())
+    assert await errand.remove(settings, "j_0", delete_file=False)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [partial(errand.remove, item_id="j_0", delete_file=False), errand.rebuild],
+    ids=["remove", "rebuild"],
+)
+async def test_nobody_else_writes_to_the_gallery_meanwhile(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[[Settings], Awaitable[object]],
+) -> None:
+    monkeypatch.setattr(errand, "_LOCK_WAIT", 0)
+    prepare_directories(settings.paths)
+    with InstanceLock(settings.paths.lock), pytest.raises(AlreadyRunning):
+        await run(settings)
+
+
+async def test_who_saves_a_job_tells_of_its_failure_and_the_next_daemon_is_quiet(
+    settings: Settings,
+) -> None:
+    error = JobError("Out of film.")
+    lost = Job("lost", "failed", "text_to_video", error=error, completed_at=5)
+    record = await errand.save(settings, ME, lost)
+    assert (record.state, record.error) == ("failed", "Out of film.")
+    paths = settings.paths
+    gallery = Gallery.open(paths.gallery_db, paths.outputs)
+    assert await gallery.read(items.to_tell, ME.owner) == []
+    await gallery.close()

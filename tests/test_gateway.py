@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import socket
 import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from origin import Origin
 
 ORDER = {"capability": "text_to_image", "prompt": "a red kite"}
 TOKEN = "aaa.secret-of-the-person.ccc"
+ROW = b'{"jobId": "j", "status": "queued"}'
 JOB = "/api/media/v1/job?jobId=j"
 
 
@@ -63,9 +66,9 @@ async def test_the_catalogue_is_told_and_a_path_of_the_base_is_replaced(
 
 
 async def test_token_and_device_are_sent_as_headers(source: Origin) -> None:
-    source.serve(JOB, b'{"jobId": "j"}')
+    source.serve(JOB, ROW)
     async with Gateway(source.url(""), TOKEN, "device-7") as gateway:
-        assert await gateway.job("j") == {"jobId": "j"}
+        assert await gateway.job("j") == json.loads(ROW)
     async with Gateway(source.url(""), TOKEN) as gateway:
         await gateway.job("j")
     with_device, without = [head.lower() for head in source.requests]
@@ -75,9 +78,9 @@ async def test_token_and_device_are_sent_as_headers(source: Origin) -> None:
 
 
 async def test_a_job_id_cannot_reach_another_address(source: Origin) -> None:
-    source.serve("/api/media/v1/job?jobId=..%2F%3Fx%3D1%23%26a%3Db", b"{}")
+    source.serve("/api/media/v1/job?jobId=..%2F%3Fx%3D1%23%26a%3Db", ROW)
     async with Gateway(source.url(""), TOKEN) as gateway:
-        assert await gateway.job("../?x=1#&a=b") == {}
+        assert await gateway.job("../?x=1#&a=b") == json.loads(ROW)
 
 
 async def test_a_refused_token_needs_a_sign_in_and_says_what_to_do_word_for_word(
@@ -91,6 +94,51 @@ async def test_a_refused_token_needs_a_sign_in_and_says_what_to_do_word_for_word
     assert answer["code"] == "auth_required"
     assert str(needed.value) == answer["error"]
     assert needed.value.action == answer["action"] != ""
+
+
+async def test_a_renewed_token_counts_from_the_next_call_on(source: Origin) -> None:
+    source.serve(JOB, ROW)
+    async with Gateway(source.url(""), TOKEN) as gateway:
+        await gateway.job("j")
+        gateway.token = "bbb.fresh.ccc"
+        await gateway.job("j")
+    first, second = source.requests
+    assert f"Bearer {TOKEN}" in first
+    assert f"Bearer {TOKEN}" not in second
+    assert "Bearer bbb.fresh.ccc" in second
+
+
+@pytest.mark.parametrize("base", ["", "/", "/base/path"])
+@pytest.mark.parametrize(
+    ("call", "path"),
+    [
+        (lambda gateway: gateway.job("j"), JOB),
+        (lambda gateway: gateway.capabilities(), "/api/media/v1/capabilities"),
+        (
+            lambda gateway: gateway.generate(ORDER, idempotency_key="k"),
+            "/api/media/v1/generate",
+        ),
+    ],
+    ids=["job", "capabilities", "generate"],
+)
+async def test_an_absolute_path_replaces_the_base_s(
+    source: Origin, base: str, call: Callable[[Gateway], Awaitable[Any]], path: str
+) -> None:
+    source.serve(path, ROW)
+    async with Gateway(source.url(base), TOKEN) as gateway:
+        assert await call(gateway) == json.loads(ROW)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"jobId": "j"}', b'{"jobId": 5, "status": "queued"}']
+)
+async def test_what_is_no_job_is_unreadable(source: Origin, body: bytes) -> None:
+    source.serve(JOB, body)
+    error = await refusal(source)
+    assert (error.status, str(error)) == (
+        None,
+        "The Stella media gateway gave an unreadable answer.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,10 +168,38 @@ async def test_what_the_gateway_refuses_it_refuses_in_its_own_words(
     assert (refused.value.status, missing.value.status) == (400, 404)
 
 
-async def test_a_bill_to_pay_is_told(source: Origin) -> None:
-    source.serve(JOB, b'{"error": "Top up."}', status="402 Payment Required")
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"error": "Top up."}, "402 Payment Required"),
+        ({"error": "Top up.", "code": "paid_plan_required"}, "400 Bad Request"),
+    ],
+)
+async def test_a_bill_to_pay_is_told_with_what_to_do(
+    source: Origin, body: dict[str, str], status: str
+) -> None:
+    source.serve(JOB, json.dumps(body).encode(), status=status)
     refused = await refusal(source)
-    assert (str(refused), refused.status) == ("Top up.", 402)
+    assert (str(refused), refused.status) == ("Top up.", int(status[:3]))
+    assert "choose one under Billing" in (refused.action or "")
+
+
+async def test_what_the_gateway_says_to_do_goes_before_our_own_words(
+    source: Origin,
+) -> None:
+    body = b'{"error": "Top up.", "action": "Ask the owner."}'
+    source.serve(JOB, body, status="402 Payment Required")
+    assert (await refusal(source)).action == "Ask the owner."
+
+
+async def test_links_in_what_it_says_are_cut(source: Origin) -> None:
+    body = b'{"error": "See https://a.test/b?c=secret now"}'
+    for status in ("400 No", "401 No"):
+        source.serve(JOB, body, status=status)
+        async with Gateway(source.url(""), TOKEN) as gateway:
+            with pytest.raises((GatewayError, SignInNeeded)) as refused:
+                await gateway.job("j")
+        assert str(refused.value) == "See https://a.test now"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -12,19 +11,17 @@ from typing import Any
 
 import pytest
 
-from materializer.devserver import gateway, media
+from materializer.devserver import gateway
 from origin import Origin
 from process.house import (
     MATERIALIZER,
     MEDIA,
     App,
     Ended,
-    Held,
     House,
     ended,
     environment,
     png,
-    until,
 )
 
 PICTURES = {
@@ -85,7 +82,7 @@ async def test_a_request_is_submitted_and_the_answer_printed(studio: House) -> N
         assert (accepted["capability"], accepted["status"]) == ("text_to_3d", "queued")
         row = studio.backend.deployment.row(accepted["jobId"], studio.backend.owner())
         assert row is not None
-        assert row.request == {"prompt": "a pebble"}
+        assert row.request["prompt"] == "a pebble"
     assert studio.files() == []
 
 
@@ -132,9 +129,9 @@ async def test_for_a_program_there_is_one_object_and_nothing_else(
     ("request_", "title", "body"),
     [
         (
-            {"capability": "text_to_music", "prompt": "[fail:quota Come back later.]"},
+            {"capability": "text_to_dialogue", "prompt": "[fail:quota Come later.]"},
             "Audio generation failed",
-            ["Come back later."],
+            ["Come later."],
         ),
         (
             {
@@ -180,38 +177,15 @@ async def test_waiting_has_an_end(studio: House) -> None:
 
 
 async def test_a_transcript_is_saved_and_printed(either: House) -> None:
-    request = {"capability": "speech_to_text", "source": "data:audio/wav;base64,UklG"}
-    end = await generate(either, request, "--wait", "--poll-interval", "0.1")
-    assert end.code == 0, end.err
-    job_id, _ = waited(end)
-    text = "The embedded backend heard this."
-    path = either.outputs / f"{job_id}_0.txt"
-    assert end.out.splitlines() == [
-        f"Media job {job_id} completed.",
-        f"text: {path}",
-        text,
-    ]
-    assert path.read_text() == text
-    whole = json.loads((either.outputs / f"{job_id}_1.json").read_text())
-    assert whole == media.transcript(text)
-
-
-async def test_saving_twice_downloads_once(either: House, source: Origin) -> None:
-    held = Held(source, "/a.png", png("a"))
-    either.finish("job", {"images": [{"url": held.url}]})
-    path = either.outputs / "job_0.png"
-    status = (*MEDIA, "status", "--job-id", "job", "--save")
-    async with asyncio.TaskGroup() as tasks:
-        saving = [tasks.create_task(either.command(*status)) for _ in range(2)]
-        await held.halfway()
-        with pytest.raises(TimeoutError):
-            await until(lambda: len(source.requests) > 1, within=1.5)
-        held.let_go()
-    for end in (*(task.result() for task in saving), await either.command(*status)):
-        assert (end.code, end.err) == (0, "")
-        assert end.out == f"Media job job completed.\nimage: {path}\n"
-    assert len(source.requests) == 1
-    assert path.read_bytes() == png("a")
+    output = {"text": "Hello there.\n\x1b[2JAnd\tbye.", "language": "en"}
+    either.finish("job", output, capability="speech_to_text")
+    end = await either.command(*MEDIA, "status", "--job-id", "job", "--save")
+    assert (end.code, end.err) == (0, "")
+    path = either.outputs / "job_0.txt"
+    shown = "Hello there.\n [2JAnd\tbye."
+    assert end.out == f"Media job job completed.\ntext: {path}\n{shown}\n"
+    assert path.read_text() == output["text"]
+    assert json.loads((either.outputs / "job_1.json").read_text()) == output
 
 
 async def test_a_daemon_takes_over_what_was_saved_without_it(
