@@ -1,46 +1,74 @@
 """Notices to the person: each once, and the truth about whether it arrived.
 
-They tell of failed jobs, of a sign-in that the deployment refuses, and of a disk that
-cannot take what there is. Clients hear of all; a notice that is about no job has the
-`jobId` null.
+They tell of failed jobs, of a sign-in that the deployment refuses, of a disk that
+cannot take what there is, and of a gallery that was repaired. Each takes the first way
+that there is: a client that shows notifications, this desktop, or else the log and
+`daemon.status`. Clients hear of all; a notice that is not about one job has the `jobId`
+null.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from materializer import wording
-from materializer.gallery import Gallery, items, ledger
+from materializer.audience import Audience
+from materializer.config import Level
+from materializer.gallery import Gallery, items, ledger, repair, wishes
 from materializer.model import JobRecord
-from materializer.notify import Notifier
+from materializer.notify import Click, Notifier
 from materializer.presence import Events, Presence
+from materializer.storm import Storm
 from materializer.wording import Note
 
 log = logging.getLogger(__name__)
 
 SWITCHED_OFF = "notifications are switched off"
 
+# With these levels the person wants to know of failed jobs, and of anything else.
+_OF_JOBS: tuple[Level, ...] = ("all", "failures")
+_OF_ALL: tuple[Level, ...] = ("all",)
+
 
 class Notices:
     """Tells of what it is told, and of failures that the ledger holds as not yet told.
 
     Args:
-        notifier: shows them; None when the person has switched that off.
+        notifier: shows them on this desktop.
+        audience: the clients that tell the person themselves.
+        level: of what the person wants to be told.
+        click: what happens to who clicks on a note about files.
+
+    Attributes:
+        level: may be changed at any time.
     """
 
     def __init__(
         self,
         gallery: Gallery,
-        notifier: Notifier | None,
+        notifier: Notifier,
         presence: Presence,
         events: Events,
+        audience: Audience,
+        *,
+        level: Level,
+        click: Click,
     ) -> None:
         self._gallery = gallery
         self._notifier = notifier
         self._presence = presence
         self._events = events
+        self._audience = audience
+        self._click = click
+        self.level = level
+        audience.on_change = self.wake
+        self._storm = Storm()
         self._news: dict[str, Note] = {}
+        self._look_at: float | None = None
         self._due = asyncio.Event()
         self._due.set()  # an earlier run may have left some
 
@@ -48,44 +76,104 @@ class Notices:
         """Look for failures: after one was recorded, or somebody signed in."""
         self._due.set()
 
-    def sign_in_refused(self, words: str) -> None:
-        """Tell that the deployment refuses the sign-in, in its own words."""
-        self._news["sign-in"] = wording.sign_in_refused(words)
-        self._due.set()
+    def sign_in_refused(self, words: str | None) -> None:
+        """Tell that the deployment refuses the sign-in, in its own words.
 
-    def disk_trouble(self, words: str) -> None:
-        """Tell that files wait for the disk, and why."""
-        self._news["disk"] = Note("Saving media is paused", wording.shown(words))
-        self._due.set()
+        None takes that back: it does no longer.
+        """
+        note = None if words is None else wording.sign_in_refused(words)
+        self._change("sign-in", note)
+
+    def disk_trouble(self, words: str | None) -> None:
+        """Tell that files wait for the disk, and why; None: they no longer do."""
+        note = None if words is None else wording.disk_trouble(words)
+        self._change("disk", note)
+
+    def _change(self, subject: str, note: Note | None) -> None:
+        if note is None:
+            self._news.pop(subject, None)
+        else:
+            self._news[subject] = note
+            self._due.set()
 
     async def run(self) -> None:
         """Tell until cancelled."""
+        clock = asyncio.get_running_loop().time
         while True:
-            await self._due.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._look_at):
+                    await self._due.wait()
             self._due.clear()
+            rest = await self._rest()
+            self._look_at = clock() + rest if rest > 0 else None
+            if rest > 0:
+                continue
             await self._tell_news()
-            owner = self._presence.shown_owner
-            if owner is not None:
-                for record in await self._gallery.read(items.to_tell, owner):
-                    if self._presence.shown_owner != owner:
-                        break  # the account's turn to be told has passed
-                    try:
-                        await self._tell(owner, record)
-                    except OSError as error:  # it stays due, and is told again
-                        log.warning("job %s: %s", record.job.job_id, error)
+            try:
+                await self._tell_of_repair()
+                await self._tell_of_failures(clock())
+            except OSError as error:  # what is due stays so, and is told again
+                log.warning("%s", error)
+
+    async def _rest(self) -> float:
+        """Return for how many seconds the person wants to be left alone."""
+        try:
+            until = await self._gallery.read(wishes.snoozed_until)
+        except OSError as error:  # which is one more reason to tell what there is
+            log.warning("%s", error)
+            return 0.0
+        return until / 1000 - time.time()
 
     async def _tell_news(self) -> None:
         news, self._news = self._news, {}
         for subject, note in news.items():
-            self._report(note, subject, None, *await self._show(note))
+            # No folder mends a sign-in.
+            click = None if subject == "sign-in" else self._click
+            told = await self._show(note, None, click, _OF_ALL)
+            self._report(note, subject, None, *told)
 
-    async def _tell(self, owner: str, record: JobRecord) -> None:
-        note = _note(record)
-        shown, outcome = await self._show(note)
-        job_id = record.job.job_id
+    async def _tell_of_repair(self) -> None:
+        damaged = await self._gallery.read(repair.note)
+        if damaged is not None:
+            note = wording.repaired(damaged)
+            told = await self._show(note, None, self._click, _OF_ALL)
+            await self._gallery.write(repair.noted)
+            self._report(note, "gallery", None, *told)
+
+    async def _tell_of_failures(self, now: float) -> None:
+        owner = self._presence.shown_owner
+        if owner is None:
+            return
+        due = [
+            record
+            for record in await self._gallery.read(items.to_tell, owner)
+            if not self._audience.expects((owner, record.job.job_id))
+        ]
+        share = self._storm.share(len(due), now)
+        self._look_at = share.look_at
+        groups = [[record] for record in due[: share.alone]]
+        if share.together:
+            groups.append(due[share.alone : share.alone + share.together])
+        for records in groups:
+            if self._presence.shown_owner != owner:
+                break  # the account's turn to be told has passed
+            try:
+                await self._tell(owner, records, share.in_all)
+            except OSError as error:  # the others are told all the same
+                log.warning("%s: %s", _subject(records), error)
+
+    async def _tell(
+        self, owner: str, records: Sequence[JobRecord], in_all: int
+    ) -> None:
+        newest = _note(records[-1])
+        alone = len(records) == 1
+        note = newest if alone else wording.several(len(records), in_all, newest)
+        job_id = records[0].job.job_id if alone else None
+        shown, outcome = await self._show(note, job_id, self._click, _OF_JOBS)
+        job_ids = [record.job.job_id for record in records]
         # Told is told after it was shown: a crash in between tells it twice, not never.
-        await self._gallery.write(ledger.told, owner, [job_id], outcome)
-        self._report(note, f"job {job_id}", job_id, shown, outcome)
+        await self._gallery.write(ledger.told, owner, job_ids, outcome)
+        self._report(note, _subject(records), job_id, shown, outcome)
 
     def _report(
         self, note: Note, subject: str, job_id: str | None, shown: bool, outcome: str
@@ -110,13 +198,27 @@ class Notices:
             },
         )
 
-    async def _show(self, note: Note) -> tuple[bool, str]:
-        if self._notifier is None:
+    async def _show(
+        self,
+        note: Note,
+        job_id: str | None,
+        click: Click | None,
+        levels: Collection[Level],
+    ) -> tuple[bool, str]:
+        if self.level not in levels:
             return False, SWITCHED_OFF
-        shown = await self._notifier.show(note)
+        if await self._audience.show(note, job_id):
+            return True, "shown through the app"
+        shown = await self._notifier.show(note, click)
         if shown.shown:
             return True, f"shown through {shown.channel}"
         return False, f"not shown: {shown.reason}"
+
+
+def _subject(records: Sequence[JobRecord]) -> str:
+    if len(records) == 1:
+        return f"job {records[0].job.job_id}"
+    return f"{len(records)} jobs"
 
 
 def _note(record: JobRecord) -> Note:

@@ -1,8 +1,9 @@
 """One note to the person through the desktop, and the truth about whether it worked.
 
 plyer runs `notify-send` (or dbus-python) and tells nobody how that went, so on Linux
-the notification service is asked first, through jeepney: it must answer. plyer's part
-is done by a thread, since it blocks. Its module is loaded past its own proxy, which
+the notification service is asked first: it must answer. Where it also lets a note be
+clicked, it gets the note from us, since plyer knows nothing of clicks. All that is
+done by a thread, since it blocks. plyer's module is loaded past its own proxy, which
 prints tracebacks and remembers for ever that something was missing.
 """
 
@@ -11,21 +12,27 @@ from __future__ import annotations
 import asyncio
 import html
 import importlib
-import os
+import logging
 import sys
 import threading
 import warnings
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from materializer.desktop import Desktop, Unavailable
 from materializer.wording import Note, shown
 
+log = logging.getLogger(__name__)
+
 _PATIENCE = 3.0
-_QUESTION_TIME = 2.0
 _TITLE_LENGTH = 80
 _BODY_LENGTH = 240
 _PLATFORMS = {"linux": "linux", "darwin": "macosx", "win32": "win"}
+# Each note that can be clicked keeps a thread and a connection.
+_CLICKABLE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +40,9 @@ class Shown:
     """How it went.
 
     Attributes:
-        shown: whether the desktop has taken the note: its service answers, and plyer
-            has handed the note over without an error. Whether `notify-send` itself
-            failed after that, plyer does not tell.
+        shown: whether the desktop has taken the note: its service has given it a
+            number; or it answers, and plyer has handed the note over without an error.
+            Whether `notify-send` itself failed after that, plyer does not tell.
         channel: what was tried.
         reason: why it was not shown, in words.
     """
@@ -45,8 +52,29 @@ class Shown:
     reason: str | None = None
 
 
-class _Unavailable(Exception):
-    pass
+@dataclass(frozen=True, slots=True)
+class Click:
+    """What happens when a note is clicked: in words, and, in any thread, indeed."""
+
+    words: str
+    do: Callable[[], None]
+
+
+class _Answer:
+    """What a thread has to say to a loop, which may have ended meanwhile."""
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[Shown] = asyncio.get_running_loop().create_future()
+        self.given = threading.Event()
+
+    def give(self, outcome: Shown) -> None:
+        self.given.set()
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+            self.outcome.get_loop().call_soon_threadsafe(self._settle, outcome)
+
+    def _settle(self, outcome: Shown) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
 
 
 class Notifier:
@@ -54,92 +82,75 @@ class Notifier:
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
-        self._hanging: threading.Thread | None = None
+        self._hanging: _Answer | None = None
+        self._clickable: deque[Desktop] = deque()
 
-    async def show(self, note: Note) -> Shown:
-        """Show a note; takes 3 s at most once it is its turn, and never raises."""
+    async def show(self, note: Note, click: Click | None = None) -> Shown:
+        """Show a note; takes 3 s at most once it is its turn, and never raises.
+
+        It can be clicked where the desktop knows of clicks, the newest eight at least.
+        """
         async with self._turn:
-            if self._hanging is not None and self._hanging.is_alive():
+            if self._hanging is not None and not self._hanging.given.is_set():
                 return Shown(False, "plyer", "the last notification still hangs")
-            done: asyncio.Future[Shown] = asyncio.get_running_loop().create_future()
+            answer = _Answer()
             # Not of the executor: a thread that hangs there would hold up our end.
-            thread = threading.Thread(target=_work, args=(note, done), daemon=True)
-            thread.start()
+            threading.Thread(
+                target=self._work, args=(note, click, answer), daemon=True
+            ).start()
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    return await done
+                    return await answer.outcome
             except TimeoutError:
-                self._hanging = thread
+                self._hanging = answer
                 return Shown(False, "plyer", f"no answer in {_PATIENCE:g} seconds")
 
+    def _work(self, note: Note, click: Click | None, answer: _Answer) -> None:
+        try:
+            if sys.platform == "linux":
+                with closing(Desktop()) as desktop:
+                    self._show_there(desktop, note, click, answer)
+            else:
+                _show_by_plyer(note, markup=False)
+                answer.give(Shown(True, "plyer"))
+        except Unavailable as error:
+            answer.give(Shown(False, "plyer", f"unavailable: {error}"))
+        except Exception as error:  # noqa: BLE001 - nothing a desktop does may stop us
+            reason = f"failed: {type(error).__name__}: {error}"
+            answer.give(Shown(False, "plyer", reason))
 
-def _work(note: Note, done: asyncio.Future[Shown]) -> None:
-    try:
-        _show(note)
-        outcome = Shown(True, "plyer")
-    except _Unavailable as error:
-        outcome = Shown(False, "plyer", f"unavailable: {error}")
-    except Exception as error:  # noqa: BLE001 - nothing a desktop does may stop us
-        outcome = Shown(False, "plyer", f"failed: {type(error).__name__}: {error}")
-    with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
-        done.get_loop().call_soon_threadsafe(_settle, done, outcome)
+    def _show_there(
+        self, desktop: Desktop, note: Note, click: Click | None, answer: _Answer
+    ) -> None:
+        markup = "body-markup" in desktop.capabilities
+        if click is None or "actions" not in desktop.capabilities:
+            _show_by_plyer(note, markup=markup)
+            answer.give(Shown(True, "plyer"))
+            return
+        number = desktop.show(*_fit(note, markup=markup), click.words)
+        answer.give(Shown(True, "the desktop"))
+        self._clickable.append(desktop)
+        while len(self._clickable) > _CLICKABLE:
+            self._clickable.popleft().hang_up()
+        if desktop.clicked(number):
+            try:
+                click.do()
+            except Exception as error:  # noqa: BLE001 - as above
+                log.warning("%s", error)
 
 
-def _settle(done: asyncio.Future[Shown], outcome: Shown) -> None:
-    if not done.done():
-        done.set_result(outcome)
-
-
-def _show(note: Note) -> None:
-    markup = sys.platform == "linux" and "body-markup" in _capabilities()
-    title, body = _line(note.title, _TITLE_LENGTH), _line(note.body, _BODY_LENGTH)
-    if markup:
-        body = html.escape(body, quote=False)
+def _show_by_plyer(note: Note, *, markup: bool) -> None:
+    title, body = _fit(note, markup=markup)
     channel = _plyer()
     kind = type(channel).__name__
     if kind == "Notification":
-        raise _Unavailable("notify-send is not installed")
+        raise Unavailable("notify-send is not installed")
     if kind == "NotifyDesktopPortals":
-        raise _Unavailable("plyer cannot quote text for the desktop portal")
+        raise Unavailable("plyer cannot quote text for the desktop portal")
     if kind == "NotifySendNotification":
         # notify-send reads backslash escapes in the body.
         body = body.replace("\\", "\\\\")
     channel.notify(title=title, message=body, app_name="Stella")
-
-
-def _capabilities() -> list[str]:
-    """Ask the notification service what it can do, which starts it where need be."""
-    from jeepney import DBusAddress, DBusErrorResponse, new_method_call
-    from jeepney.io.blocking import open_dbus_connection
-    from jeepney.wrappers import unwrap_msg
-
-    service = DBusAddress(
-        "/org/freedesktop/Notifications",
-        bus_name="org.freedesktop.Notifications",
-        interface="org.freedesktop.Notifications",
-    )
-    try:
-        with open_dbus_connection(_bus()) as bus:
-            question = new_method_call(service, "GetCapabilities")
-            reply = bus.send_and_get_reply(question, timeout=_QUESTION_TIME)
-            [capabilities] = unwrap_msg(reply)
-    except DBusErrorResponse as error:
-        raise _Unavailable(f"no notification service ({error.name})") from error
-    except TimeoutError as error:
-        raise _Unavailable("the notification service does not answer") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _Unavailable(f"no session bus ({error})") from error
-    return list(capabilities)
-
-
-def _bus() -> str:
-    address = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
-    if address:
-        return address
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if not runtime:
-        raise _Unavailable("no session bus")
-    return f"unix:path={runtime}/bus"
 
 
 def _plyer() -> Any:
@@ -148,6 +159,11 @@ def _plyer() -> Any:
     platform = _PLATFORMS.get(sys.platform, sys.platform)
     module = importlib.import_module(f"plyer.platforms.{platform}.notification")
     return module.instance()
+
+
+def _fit(note: Note, *, markup: bool) -> tuple[str, str]:
+    title, body = _line(note.title, _TITLE_LENGTH), _line(note.body, _BODY_LENGTH)
+    return title, html.escape(body, quote=False) if markup else body
 
 
 def _line(text: str, length: int) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from materializer.gallery import Gallery, items, ledger
+from materializer import wording
+from materializer.audience import Audience
+from materializer.config import Level
+from materializer.gallery import Gallery, items, ledger, wishes
 from materializer.model import (
     Account,
     Job,
@@ -19,7 +23,7 @@ from materializer.model import (
     Settlement,
 )
 from materializer.notices import SWITCHED_OFF, Notices
-from materializer.notify import Notifier, Shown
+from materializer.notify import Click, Notifier, Shown
 from materializer.plan import Work
 from materializer.presence import Events, Presence
 from materializer.wording import Note
@@ -28,6 +32,7 @@ ME = Account("https://a.test", "me")
 YOU = Account("https://a.test", "you")
 SHOWN = Shown(True, "plyer")
 HIDDEN = Shown(False, "plyer", "no session bus")
+CLICK = Click("Open the folder", lambda: None)
 SOON = 10.0
 
 
@@ -38,13 +43,28 @@ class Desktop(Notifier):
         super().__init__()
         self.answers = list(answers)
         self.notes: list[Note] = []
+        self.clicks: list[Click | None] = []
 
-    async def show(self, note: Note) -> Shown:
+    async def show(self, note: Note, click: Click | None = None) -> Shown:
         self.notes.append(note)
+        self.clicks.append(click)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+
+class App(Audience):
+    """A client that shows notes or does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shows = False
+        self.asked: list[tuple[Note, str | None]] = []
+
+    async def show(self, note: Note, job_id: str | None) -> bool:
+        self.asked.append((note, job_id))
+        return self.shows
 
 
 class Wire(Events):
@@ -61,12 +81,23 @@ class Wire(Events):
 class Office:
     """Notices over a real gallery."""
 
-    def __init__(self, gallery: Gallery, desktop: Desktop | None) -> None:
+    def __init__(
+        self, gallery: Gallery, desktop: Desktop, level: Level = "all"
+    ) -> None:
         self.gallery = gallery
         self.desktop = desktop
         self.presence = Presence(account=ME)
         self.wire = Wire()
-        self.notices = Notices(gallery, desktop, self.presence, self.wire)
+        self.app = App()
+        self.notices = Notices(
+            gallery,
+            desktop,
+            self.presence,
+            self.wire,
+            self.app,
+            level=level,
+            click=CLICK,
+        )
 
     async def next(self) -> tuple[str, str, dict[str, Any]]:
         async with asyncio.timeout(SOON):
@@ -87,14 +118,17 @@ class Office:
         assert record is not None
         return record.told
 
-    async def looked(self) -> None:
-        """Return when everything that was due before has been told."""
-        await self.fail(failed("last", at=9), account=Account("", "nobody else"))
-        shown, self.presence.account = self.presence.account, Account("", "nobody else")
-        self.notices.wake()
-        while (await self.next())[2]["jobId"] != "last":
-            pass
-        self.presence.account = shown
+    async def looked(self) -> list[Note]:
+        """Return when all that was due before has been told: the notes of the desktop.
+
+        News is told before failures, so that a second look has had the first one's.
+        """
+        for mark in ("first", "second"):
+            self.notices.disk_trouble(mark)
+            while (await self.next())[2]["body"] != mark:
+                pass
+        marks = {wording.disk_trouble(mark) for mark in ("first", "second")}
+        return [note for note in self.desktop.notes if note not in marks]
 
 
 @pytest.fixture
@@ -138,10 +172,10 @@ async def test_each_failure_is_told_once_oldest_first_and_recorded(
         assert first == ("notification", "shown", {"jobId": "j"} | words)
         assert second == ("notification", "shown", {"jobId": "later"} | words)
         office.notices.wake()
-        await office.looked()
         assert await office.told() == "shown through plyer"
         assert office.presence.notifications == "shown through plyer"
-        assert len(desktop.notes) == 3
+        assert len(await office.looked()) == 2
+        assert desktop.clicks[:2] == [CLICK, CLICK]
     [line] = [record for record in caplog.records if "job j:" in record.message]
     assert line.levelno == logging.INFO
     assert "The model is on holiday." in line.message
@@ -159,9 +193,8 @@ async def test_what_could_not_be_shown_is_said_and_not_repeated(
         assert await office.told() == "not shown: no session bus"
         assert office.presence.notifications == "not shown: no session bus"
         office.notices.wake()
-        await office.looked()
-        assert len(desktop.notes) == 2
-    [line, _] = caplog.records
+        assert len(await office.looked()) == 1
+    line = caplog.records[0]
     assert line.levelno == logging.WARNING
     assert "no session bus" in line.message
 
@@ -193,32 +226,168 @@ async def test_what_could_not_be_recorded_is_told_again_and_stops_nothing(
 
     desktop = Desktop(SHOWN)
     office = Office(gallery, desktop)
-    await office.fail(failed("j"), failed("k", at=6))
+    await office.fail(failed("j"))
     monkeypatch.setattr(gallery, "write", refuse)
     async with at_work(office):
         office.notices.wake()
         async with asyncio.timeout(SOON):
-            while len(caplog.records) < 2:
+            while not caplog.records:
                 await gallery.read(lambda db: None)
         assert office.wire.heard.empty()
         monkeypatch.undo()
         office.notices.wake()
-        assert [(await office.next())[2]["jobId"] for _ in range(2)] == ["j", "k"]
+        assert (await office.next())[2]["jobId"] == "j"
         assert await office.told() == "shown through plyer"
-    assert len(desktop.notes) == 4
+    assert len(desktop.notes) == 2
     assert "cannot be used" in caplog.records[0].message
 
 
 async def test_with_notifications_off_a_failure_is_still_recorded_and_told_to_clients(
     gallery: Gallery,
 ) -> None:
-    async with at_work(Office(gallery, None)) as office:
+    desktop = Desktop(SHOWN)
+    async with at_work(Office(gallery, desktop, "off")) as office:
+        office.app.shows = True
         await office.fail(failed())
         office.notices.wake()
         _, type_, data = await office.next()
         assert (type_, data["shown"]) == ("not_shown", False)
         assert data["body"] == "The model is on holiday."
         assert await office.told() == SWITCHED_OFF
+        assert await office.looked() == []
+    assert (desktop.notes, office.app.asked) == ([], [])
+
+
+async def test_failures_alone_are_told_to_who_wants_no_more(
+    gallery: Gallery,
+) -> None:
+    async with at_work(Office(gallery, Desktop(SHOWN), "failures")) as office:
+        await office.fail(failed())
+        office.notices.sign_in_refused("The token has expired.")
+        assert (await office.next())[1] == "not_shown"
+        assert (await office.next())[1:] == (
+            "shown",
+            {
+                "jobId": "j",
+                "title": "Video generation failed",
+                "body": "The model is on holiday.",
+                "shown": True,
+            },
+        )
+        office.notices.level = "all"
+        office.notices.sign_in_refused("The token has expired.")
+        assert (await office.next())[1] == "shown"
+
+
+async def test_an_app_that_shows_notes_goes_before_the_desktop(
+    gallery: Gallery,
+) -> None:
+    desktop = Desktop(SHOWN)
+    async with at_work(Office(gallery, desktop)) as office:
+        office.app.shows = True
+        await office.fail(failed())
+        office.notices.wake()
+        assert (await office.next())[2]["shown"] is True
+        assert await office.told() == "shown through the app"
+        assert office.presence.notifications == "shown through the app"
+        assert desktop.notes == []
+        office.app.shows = False
+        await office.fail(failed("k", at=6))
+        office.notices.wake()
+        await office.next()
+        assert await office.told("k") == "shown through plyer"
+    asked = Note("Video generation failed", "The model is on holiday.")
+    assert office.app.asked == [(asked, "j"), (asked, "k")]
+
+
+async def test_a_storm_of_thirty_is_three_notes_the_last_with_the_count(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("materializer.storm.QUIET", 0.2)
+    caplog.set_level(logging.INFO)
+    desktop = Desktop(SHOWN)
+    async with at_work(Office(gallery, desktop)) as office:
+        await office.fail(*(failed(f"j{n:02}", at=n) for n in range(30)))
+        office.notices.wake()
+        heard = [(await office.next())[2] for _ in range(3)]
+        assert [data["jobId"] for data in heard] == ["j00", "j01", None]
+        notes = await office.looked()
+        told = [await office.told(f"j{n:02}") for n in range(30)]
+    assert len(notes) == 3
+    assert notes[-1] == Note(
+        "28 more jobs failed",
+        "30 in all; the newest: Video generation failed: The model is on holiday.",
+    )
+    assert told == ["shown through plyer"] * 30
+    assert any(line.startswith("28 jobs: 28 more jobs") for line in caplog.messages)
+
+
+async def test_a_snooze_holds_everything_back_and_then_it_is_told(
+    gallery: Gallery,
+) -> None:
+    office = Office(gallery, Desktop(SHOWN))
+    await gallery.write(wishes.snooze, 2**52)
+    asleep = asyncio.Event()
+    rest = office.notices._rest
+
+    async def note() -> float:
+        left = await rest()
+        if left > 0:
+            asleep.set()
+        return left
+
+    office.notices._rest = note  # type: ignore[method-assign]
+    await office.fail(failed())
+    office.notices.sign_in_refused("Expired.")
+    async with at_work(office):
+        async with asyncio.timeout(SOON):
+            await asleep.wait()
+        assert office.desktop.notes == []
+        assert await office.told() == "due"
+        await gallery.write(wishes.snooze, time.time_ns() // 1_000_000 + 100)
+        office.notices.wake()
+        assert (await office.next())[2]["body"] == "Expired."
+        assert (await office.next())[2]["jobId"] == "j"
+    assert await gallery.read(wishes.snoozed_until) <= time.time() * 1000
+
+
+async def test_a_snooze_that_is_ended_lets_all_be_told_at_once(
+    gallery: Gallery,
+) -> None:
+    await gallery.write(wishes.snooze, 2**52)
+    async with at_work(Office(gallery, Desktop(SHOWN))) as office:
+        await office.fail(failed())
+        await gallery.write(wishes.snooze, 0)
+        office.app.on_change()
+        assert (await office.next())[2]["jobId"] == "j"
+
+
+async def test_what_is_mended_before_it_was_told_is_not_told(
+    gallery: Gallery,
+) -> None:
+    office = Office(gallery, Desktop(SHOWN))
+    office.notices.sign_in_refused("Expired.")
+    office.notices.disk_trouble("Full.")
+    office.notices.sign_in_refused(None)
+    office.notices.disk_trouble(None)
+    async with at_work(office):
+        assert await office.looked() == []
+
+
+async def test_who_waits_for_a_job_is_not_told_besides_unless_they_leave(
+    gallery: Gallery,
+) -> None:
+    async with at_work(Office(gallery, Desktop(SHOWN))) as office:
+        office.app.expect(("me", "j"))
+        office.app.expect(("me", "k"))
+        await office.fail(failed("j"), failed("k", at=6))
+        office.notices.wake()
+        assert await office.looked() == []
+        await gallery.write(ledger.told, "me", ["j"], "told by answer")
+        office.app.leave(("me", "j"))
+        office.app.leave(("me", "k"))
+        assert (await office.next())[2]["jobId"] == "k"
+        assert len(await office.looked()) == 1
 
 
 async def test_one_wake_up_is_enough_for_all_that_is_due(
@@ -273,9 +442,8 @@ async def test_nobody_is_told_while_nobody_was_ever_signed_in(
         office.presence.account = None
         await office.fail(failed())
         office.notices.wake()
-        await office.looked()
+        assert await office.looked() == []
         assert await office.told() == "due"
-    assert len(desktop.notes) == 1
 
 
 async def test_signed_out_the_last_owner_is_told_and_nobody_else(
@@ -309,9 +477,9 @@ async def test_a_refused_sign_in_is_told_in_the_deployment_s_words(
             },
         )
         assert office.presence.notifications == "shown through plyer"
-        await office.looked()
-    assert desktop.notes[0] == Note("Stella sign-in needed", "The token has expired.")
-    assert len(desktop.notes) == 2  # the second is the mark of having looked
+        told = await office.looked()
+    assert told == [Note("Stella sign-in needed", "The token has expired.")]
+    assert desktop.clicks[0] is None
 
 
 async def test_a_disk_that_takes_no_files_is_told_with_what_to_do(
@@ -331,8 +499,8 @@ async def test_a_disk_that_takes_no_files_is_told_with_what_to_do(
                 "shown": True,
             },
         )
-        await office.looked()
-    assert len(desktop.notes) == 2  # the second is the mark of having looked
+        assert len(await office.looked()) == 1
+    assert desktop.clicks[0] == CLICK
     assert caplog.records[0].message.startswith("disk: Saving media is paused: ")
 
 
@@ -346,3 +514,43 @@ async def test_what_is_about_no_job_is_each_told_the_newest_words_only(
     async with at_work(office):
         bodies = [(await office.next())[2]["body"] for _ in range(2)]
     assert bodies == ["Revoked.", "Full."]
+
+
+async def test_a_repaired_gallery_is_told_once_by_whichever_daemon_is_first(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "gallery.db"
+    path.write_bytes(b"no database any more" * 999)
+    gallery = Gallery.open(path, tmp_path, mend=True)
+    [aside] = tmp_path.glob("gallery.db.damaged-*")
+    desktop = Desktop(SHOWN)
+    async with at_work(Office(gallery, desktop)) as office:
+        _, type_, data = await office.next()
+        assert (type_, data["jobId"]) == ("shown", None)
+        assert (data["title"], aside.name in data["body"]) == (
+            "The gallery was repaired",
+            True,
+        )
+        assert len(await office.looked()) == 1
+    async with at_work(Office(gallery, Desktop(SHOWN))) as again:
+        assert await again.looked() == []
+    await gallery.close()
+
+
+async def test_a_gallery_that_cannot_be_read_just_now_stops_no_notice(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = asyncio.Event()
+    read = gallery.read
+
+    async def refuse(*_: object) -> None:
+        monkeypatch.setattr(gallery, "read", read)
+        asked.set()
+        raise OSError(5, "the disk fails")
+
+    monkeypatch.setattr(gallery, "read", refuse)
+    async with at_work(Office(gallery, Desktop(SHOWN))) as office:
+        async with asyncio.timeout(SOON):
+            await asked.wait()
+        await office.looked()
+    assert "the disk fails" in caplog.text

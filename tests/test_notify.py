@@ -1,59 +1,27 @@
 """Under a real notification service where one is installed: dunst, on a display."""
 
 import asyncio
-import contextlib
-import json
 import os
 import socket
-import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import session_desktop
 from materializer import notify
-from materializer.notify import Notifier, Shown
+from materializer.desktop import Desktop
+from materializer.errors import MaterializerError
+from materializer.notify import Click, Notifier, Shown
 from materializer.wording import Note
 from need import need
+from session_desktop import TOOLS, Session, session_bus
 
-TOOLS = ("Xvfb", "dbus-daemon", "dunst", "dunstctl", "gdbus", "notify-send")
 SHOWN = Shown(shown=True, channel="plyer")
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="D-Bus is Linux's")
-
-# The system's own configuration would start a service by itself.
-BUS_WITHOUT_SERVICES = """
-<busconfig>
-  <type>session</type>
-  <listen>unix:tmpdir=/tmp</listen>
-  <policy context="default">
-    <allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/>
-  </policy>
-</busconfig>
-"""
-
-
-@contextlib.contextmanager
-def running(*command: str, **options: object) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # type: ignore[call-overload]
-        command, text=True, stderr=subprocess.DEVNULL, **options
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-
-
-@contextlib.contextmanager
-def session_bus(directory: Path) -> Iterator[str]:
-    config = directory / "session.conf"
-    config.write_text(BUS_WITHOUT_SERVICES)
-    command = "dbus-daemon", f"--config-file={config}", "--print-address", "--nofork"
-    with running(*command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
 
 
 @pytest.fixture(scope="module")
@@ -65,40 +33,17 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a session bus with a notification service."""
-    need(*TOOLS)
-    with (
-        running("Xvfb", "-displayfd", "1", stdout=subprocess.PIPE) as screen,
-        session_bus(tmp_path_factory.mktemp("bus")) as address,
-    ):
-        assert screen.stdout is not None
-        environment = {
-            **os.environ,
-            "DISPLAY": f":{screen.stdout.readline().strip()}",
-            "DBUS_SESSION_BUS_ADDRESS": address,
-        }
-        wait = "gdbus", "wait", "--session", "--timeout=20"
-        with running("dunst", stdout=subprocess.DEVNULL, env=environment):
-            subprocess.run(
-                [*wait, "org.freedesktop.Notifications"], env=environment, check=True
-            )
-            yield address
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A session with a notification service."""
+    with session_desktop.session(tmp_path_factory.mktemp("session")) as made:
+        yield made
 
 
 @pytest.fixture
-def desktop(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", service)
-
-
-def shown_last() -> tuple[str, str]:
-    """What dunst has on its display, title and body, as it was given them."""
-    subprocess.run(["dunstctl", "close-all"], check=True)
-    history = subprocess.run(
-        ["dunstctl", "history"], check=True, capture_output=True, text=True
-    )
-    newest = json.loads(history.stdout)["data"][0][0]
-    return newest["summary"]["data"], newest["body"]["data"]
+def desktop(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
+    for name, value in session.environ.items():
+        monkeypatch.setenv(name, value)
+    return session
 
 
 async def show(title: str, body: str) -> Shown:
@@ -106,17 +51,16 @@ async def show(title: str, body: str) -> Shown:
 
 
 @only_linux
-@pytest.mark.usefixtures("desktop")
 async def test_a_note_is_shown_and_nothing_is_printed(
+    desktop: Session,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert await show("Video generation failed", "Quota exceeded") == SHOWN
     assert capfd.readouterr() == ("", "")
-    assert shown_last() == ("Video generation failed", "Quota exceeded")
+    assert desktop.history()[0] == ("Video generation failed", "Quota exceeded")
 
 
 @only_linux
-@pytest.mark.usefixtures("desktop")
 @pytest.mark.parametrize(
     ("title", "body", "seen"),
     [
@@ -133,17 +77,94 @@ async def test_a_note_is_shown_and_nothing_is_printed(
     ],
 )
 async def test_text_is_shown_as_text_whatever_is_in_it(
-    title: str, body: str, seen: tuple[str, str]
+    desktop: Session, title: str, body: str, seen: tuple[str, str]
 ) -> None:
     assert await show(title, body) == SHOWN
-    assert shown_last() == seen
+    assert desktop.history()[0] == seen
+
+
+@only_linux
+async def test_long_text_is_cut_and_never_inside_an_escape(desktop: Session) -> None:
+    assert await show("t" * 100, "&" * 500) == SHOWN
+    assert desktop.history()[0] == ("t" * 79 + "…", "&amp;" * 239 + "…")
+
+
+@only_linux
+@pytest.mark.parametrize(
+    ("note", "seen"),
+    [
+        (Note("--help", "<b>bold</b>"), (" --help", "&lt;b&gt;bold&lt;/b&gt;")),
+        (Note("a\\nb", "C:\\new \\x41"), ("a\\nb", "C:\\new \\x41")),
+        (Note("one\ntwo", "&" * 500), ("one two", "&amp;" * 239 + "…")),
+    ],
+)
+async def test_a_note_that_can_be_clicked_is_the_same_text_and_does_it(
+    desktop: Session, note: Note, seen: tuple[str, str]
+) -> None:
+    clicked = threading.Event()
+    shown = await Notifier().show(note, Click("Open the folder", clicked.set))
+    assert shown == Shown(True, "the desktop")
+    assert not clicked.is_set()
+    desktop.dunst("action")
+    assert await asyncio.to_thread(clicked.wait, 10)
+    assert desktop.history()[0] == seen
+
+
+@only_linux
+async def test_the_newest_eight_can_be_clicked_and_no_more_is_kept(
+    desktop: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desktop.history()
+    before = threading.active_count()
+    notifier = Notifier()
+    for n in range(10):
+        assert (await notifier.show(Note(f"n{n}", ""), Click("Open", print))).shown
+    async with asyncio.timeout(10):
+        while threading.active_count() > before + 8:  # noqa: ASYNC110 -- no bell
+            await asyncio.sleep(0.01)
+    desktop.history()
+    async with asyncio.timeout(10):
+        while threading.active_count() > before:  # noqa: ASYNC110 -- no bell
+            await asyncio.sleep(0.01)
+    assert len(notifier._clickable) == 8
 
 
 @only_linux
 @pytest.mark.usefixtures("desktop")
-async def test_long_text_is_cut_and_never_inside_an_escape() -> None:
-    assert await show("t" * 100, "&" * 500) == SHOWN
-    assert shown_last() == ("t" * 79 + "…", "&amp;" * 239 + "…")
+async def test_a_service_without_actions_gets_it_by_plyer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Desktop, "show", lambda *_: pytest.fail("it has no actions"))
+    ask = Desktop.__init__
+
+    def plain(self: Desktop) -> None:
+        ask(self)
+        self.capabilities -= {"actions"}
+
+    monkeypatch.setattr(Desktop, "__init__", plain)
+    assert await Notifier().show(Note("t", "b"), Click("Open", print)) == SHOWN
+
+
+@only_linux
+async def test_a_click_that_leads_nowhere_is_logged_and_stops_nothing(
+    desktop: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried = threading.Event()
+
+    def fail() -> None:
+        tried.set()
+        raise MaterializerError("Nothing on this computer opens it.")
+
+    desktop.history()
+    notifier = Notifier()
+    await notifier.show(Note("t", "b"), Click("Open", fail))
+    desktop.dunst("action")
+    assert await asyncio.to_thread(tried.wait, 10)
+    assert await notifier.show(Note("t", "b")) == SHOWN
+    async with asyncio.timeout(10):
+        while not caplog.records:  # noqa: ASYNC110 -- no bell
+            await asyncio.sleep(0.01)
+    assert caplog.messages == ["Nothing on this computer opens it."]
 
 
 @only_linux
@@ -185,7 +206,7 @@ async def test_a_notify_send_that_hangs_is_given_up_and_not_piled_up(
     assert second == Shown(False, "plyer", "the last notification still hangs")
     await asyncio.to_thread(gate.write_bytes, b"")
     assert notifier._hanging is not None
-    await asyncio.to_thread(notifier._hanging.join, 10)
+    await asyncio.to_thread(notifier._hanging.given.wait, 10)
     monkeypatch.setenv("PATH", path)
     assert await notifier.show(Note("t", "b")) == SHOWN
 
