@@ -3,6 +3,9 @@
 Every setting is looked up once, at `load`: the strongest origin that has it wins, and
 an error names that origin. An empty variable counts as unset. Tokens come from a
 file, a command or a variable, never from a flag's value or the config file.
+
+Read by hand and not by pydantic: they are needed before the socket can listen, and
+pydantic takes longer to load than all that is needed until then.
 """
 
 from __future__ import annotations
@@ -10,26 +13,26 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-)
+from typing import Any, Literal, get_args
 
 from materializer import address, quantity
 from materializer.errors import SettingsInvalid
 from materializer.origins import Given, gather
 
+AT_ONCE = frozenset(
+    "open_policy fresh_window max_bytes min_free_space notifications log_level"
+    " log_format".split()
+)
+"""What a running daemon can go by as soon as the settings are read again."""
+
+Level = Literal["all", "failures", "off"]
+"""Of what the person is told: of all, of failed jobs alone, or of nothing."""
+
 _MIB, _GIB = 2**20, 2**30
+_Reader = Callable[[object], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Paths:
     state: Path
     outputs: Path
     partial: Path
+    thumbnails: Path
     gallery_db: Path
     materializer: Path
     lock: Path
@@ -56,6 +60,7 @@ class Paths:
             state=state,
             outputs=state / "media" / "outputs",
             partial=state / "media" / "outputs" / ".partial",
+            thumbnails=state / "media" / "thumbnails",
             gallery_db=state / "media" / "gallery.db",
             materializer=own,
             lock=own / "daemon.lock",
@@ -89,49 +94,57 @@ def _device_id(value: object) -> str:
     raise ValueError("up to 200 printable ASCII characters without spaces")
 
 
-def _above_zero(value: float) -> float:
-    if value > 0:
-        return value
+def _waiting_time(value: object) -> float:
+    if (seconds := quantity.duration(value)) > 0:
+        return seconds
     raise ValueError("longer than nothing")
 
 
-_Duration = Annotated[float, BeforeValidator(quantity.duration)]
-_Size = Annotated[int, BeforeValidator(quantity.size)]
-_Count = Annotated[int, BeforeValidator(quantity.count)]
-_Hosts = frozenset[tuple[str, int | None]]
+def _level(value: object) -> str:
+    """Read a level, and yes or no, which are `all` and `off`."""
+    level = str(value).strip().lower()
+    if level in get_args(Level):
+        return level
+    try:
+        return "all" if quantity.switch(value) else "off"
+    except ValueError as error:
+        raise ValueError("all, failures or off") from error
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+def _choice(*words: str) -> _Reader:
+    *others, last = map(repr, words)
+
+    def read(value: object) -> str:
+        if value in words:
+            return str(value)
+        raise ValueError(f"{', '.join(others)} or {last}")
+
+    return read
 
 
-class MaxBytes(_Frozen):
+def _key(read: _Reader, default: object) -> Any:
+    """A setting that the config file may hold, too."""
+    return field(default=default, metadata={"read": read, "in_file": True})
+
+
+def _given(read: _Reader, *, shown: bool = True) -> Any:
+    """A setting that only a flag or a variable gives."""
+    return field(default=None, repr=shown, metadata={"read": read})
+
+
+@dataclass(frozen=True, slots=True)
+class MaxBytes:
     """The largest output of each kind, in bytes."""
 
-    image: _Size = 256 * _MIB
-    audio: _Size = 1 * _GIB
-    video: _Size = 16 * _GIB
-    model3d: _Size = 4 * _GIB
-    download: _Size = 4 * _GIB
+    image: int = 256 * _MIB
+    audio: int = 1 * _GIB
+    video: int = 16 * _GIB
+    model3d: int = 4 * _GIB
+    download: int = 4 * _GIB
 
 
-class _Keys(_Frozen):
-    open_policy: Literal["open", "register", "never"] = "open"
-    first_run_lookback: _Duration = 600.0
-    fresh_window: _Duration = 600.0
-    max_concurrent_downloads: _Count = 8
-    max_per_host: _Count = 6
-    max_bytes: MaxBytes = MaxBytes()
-    max_bandwidth: _Size = 0
-    transport: Literal["direct", "httpx"] = "direct"
-    idle_timeout: Annotated[_Duration, AfterValidator(_above_zero)] = 30.0
-    min_free_space: _Size = 512 * _MIB
-    notifications: Annotated[bool, BeforeValidator(quantity.switch)] = True
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["text", "json"] = "text"
-
-
-class Settings(_Keys):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
     """Everything that is chosen from outside. Durations are seconds, sizes bytes.
 
     Attributes:
@@ -143,23 +156,50 @@ class Settings(_Keys):
         allow_private_hosts: (host, port) pairs; a port of None means any.
     """
 
-    state_dir: Annotated[Path, BeforeValidator(_path)]
-    convex_url: Annotated[str | None, BeforeValidator(address.convex_url)] = None
-    site_url: Annotated[str | None, BeforeValidator(address.site_url)] = None
-    token_file: Annotated[Path | None, BeforeValidator(_path)] = None
-    token_command: Annotated[
-        tuple[str, ...] | None, BeforeValidator(_command), Field(repr=False)
-    ] = None
-    token: SecretStr | None = None
-    device_id: Annotated[str | None, BeforeValidator(_device_id)] = None
-    allow_private_hosts: Annotated[_Hosts, BeforeValidator(address.private_hosts)] = (
-        frozenset()
+    open_policy: Literal["open", "register", "never"] = _key(
+        _choice("open", "register", "never"), "open"
+    )
+    first_run_lookback: float = _key(quantity.duration, 600.0)
+    fresh_window: float = _key(quantity.duration, 600.0)
+    max_concurrent_downloads: int = _key(quantity.count, 8)
+    max_per_host: int = _key(quantity.count, 6)
+    max_bytes: MaxBytes = MaxBytes()
+    max_bandwidth: int = _key(quantity.size, 0)
+    transport: Literal["direct", "httpx"] = _key(_choice("direct", "httpx"), "direct")
+    idle_timeout: float = _key(_waiting_time, 30.0)
+    min_free_space: int = _key(quantity.size, 512 * _MIB)
+    notifications: Literal["all", "failures", "off"] = _key(_level, "all")
+    thumbnails: bool = _key(quantity.switch, default=True)
+    log_level: Literal["debug", "info", "warning", "error"] = _key(
+        _choice("debug", "info", "warning", "error"), "info"
+    )
+    log_format: Literal["text", "json"] = _key(_choice("text", "json"), "text")
+
+    state_dir: Path = field(metadata={"read": _path})
+    convex_url: str | None = _given(address.convex_url)
+    site_url: str | None = _given(address.site_url)
+    token_file: Path | None = field(default=None, metadata={"read": _path})
+    token_command: tuple[str, ...] | None = _given(_command, shown=False)
+    token: str | None = _given(str, shown=False)
+    device_id: str | None = _given(_device_id)
+    allow_private_hosts: frozenset[tuple[str, int | None]] = field(
+        default=frozenset(), metadata={"read": address.private_hosts}
     )
 
     @property
     def paths(self) -> Paths:
         """Where everything is under the state directory."""
         return Paths.of(self.state_dir)
+
+    def renewed(self, newer: Settings) -> tuple[Settings, list[str]]:
+        """Return what counts at once of newer settings, and which need a restart."""
+        changed = [
+            key
+            for key in (one.name for one in fields(Settings))
+            if getattr(self, key) != getattr(newer, key)
+        ]
+        update = {key: getattr(newer, key) for key in changed if key in AT_ONCE}
+        return replace(self, **update), [key for key in changed if key not in AT_ONCE]
 
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
@@ -173,26 +213,42 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsInvalid: one line: which origin holds what, and what it should be.
     """
-    keys = _Keys.model_fields.keys() - {"max_bytes"}
-    kinds = {f"max_bytes.{kind}" for kind in MaxBytes.model_fields}
-    given = gather(keys | kinds, flags, environ)
-    tree: dict[str, Any] = {"max_bytes": {}}
-    for key, (_, value) in given.items():
-        table, _, name = key.rpartition(".")
-        (tree[table] if table else tree)[name] = value
+    given, readers = _given_now(flags, environ)
+    values = {key: _read(key, readers[key], one) for key, one in given.items()}
+    sizes = {
+        kind.name: values.pop(f"max_bytes.{kind.name}")
+        for kind in fields(MaxBytes)
+        if f"max_bytes.{kind.name}" in values
+    }
+    return Settings(max_bytes=MaxBytes(**sizes), **values)
+
+
+def origins(flags: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return, in words, where each setting that is not a default was written.
+
+    Raises:
+        SettingsInvalid: a name is unknown, or the config file cannot be read.
+    """
+    given, _ = _given_now(flags, environ)
+    return {key: one.origin for key, one in given.items()}
+
+
+def _given_now(
+    flags: Mapping[str, object], environ: Mapping[str, str]
+) -> tuple[dict[str, Given], dict[str, _Reader]]:
+    known = {one.name: one.metadata for one in fields(Settings) if one.metadata}
+    kinds = {f"max_bytes.{kind.name}": quantity.size for kind in fields(MaxBytes)}
+    in_file = {name for name, told in known.items() if "in_file" in told}
+    readers = {name: told["read"] for name, told in known.items()} | kinds
+    return gather(in_file | kinds.keys(), flags, environ), readers
+
+
+def _read(key: str, read: _Reader, given: Given) -> Any:
+    origin, value = given
     try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        raise SettingsInvalid(_sentence(error, given)) from error
-
-
-def _sentence(error: ValidationError, given: Mapping[str, Given]) -> str:
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
-    origin, value = given[key]
-    written = str(value)
-    secret = key.startswith("token") or re.search(r"eyJ|[@?]", written)
-    shown = "not usable" if secret else repr(written)[:100]
-    context = first["ctx"]
-    want = context.get("expected") or context["error"]
-    return f"{origin} is {shown}; it should be {want}"
+        return read(value)
+    except ValueError as error:
+        written = str(value)
+        secret = key.startswith("token") or re.search(r"eyJ|[@?]", written)
+        shown = "not usable" if secret else repr(written)[:100]
+        raise SettingsInvalid(f"{origin} is {shown}; it should be {error}") from error

@@ -115,9 +115,10 @@ class Credentials:
     @classmethod
     def of(cls, settings: Settings) -> Credentials:
         """Make the sign-in that the settings describe."""
-        token = settings.token.get_secret_value() if settings.token else None
         return cls(
-            file=settings.token_file, command=settings.token_command, value=token
+            file=settings.token_file,
+            command=settings.token_command,
+            value=settings.token,
         )
 
     async def current(self, *, force: bool = False) -> Token | None:

@@ -12,26 +12,31 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 from materializer import delivery, watch
 from materializer.announce import Announcer
+from materializer.audience import Audience
 from materializer.config import Settings
 from materializer.credentials import Credentials
-from materializer.errors import MaterializerError, SignInNeeded
+from materializer.errors import DiskTrouble, MaterializerError, SignInNeeded
 from materializer.fetch import Fetcher
-from materializer.gallery import Gallery, ledger
+from materializer.gallery import Gallery, ledger, repair
+from materializer.inventory import Inventory
 from materializer.ipc.connection import Method
 from materializer.methods import Methods
 from materializer.notices import Notices
-from materializer.notify import Notifier
+from materializer.notify import Click, Notifier
+from materializer.opener import open_on_desktop
 from materializer.pipeline import Pipeline
-from materializer.place import Places
+from materializer.place import Places, disk_trouble
 from materializer.presence import Events, Presence
 from materializer.subscriber import Subscriber
+from materializer.thumbnails.keeper import Thumbnails
+from materializer.thumbnails.shelf import Shelf
 from materializer.window import Window
 
 log = logging.getLogger(__name__)
@@ -66,27 +71,56 @@ class Daemon:
         self._settings = settings
         self._manner = manner
         self._credentials = credentials
+        self._gallery = gallery
+        self._presence = presence
         self._stop = stop
         self._fault: MaterializerError | None = None
         self._shown = asyncio.Event()
         events = Events()
         places = Places(settings.paths.outputs, settings.paths.partial)
         announcer = Announcer(gallery, lambda: presence.shown_owner)
-        notifier = Notifier() if settings.notifications else None
-        self._notices = Notices(gallery, notifier, presence, events)
+        audience = Audience()
+        self._notices = Notices(
+            gallery,
+            Notifier(),
+            presence,
+            events,
+            audience,
+            level=settings.notifications,
+            click=Click(
+                "Open the folder", lambda: open_on_desktop(settings.paths.outputs)
+            ),
+        )
 
         def emit(owner: str, topic: str, type_: str, data: dict[str, Any]) -> None:
             if owner == presence.shown_owner:  # nobody hears of another's jobs
                 events.emit(topic, type_, data)
 
+        shelf = Shelf(settings.paths.thumbnails)
+        self._thumbnails = Thumbnails(
+            gallery,
+            places,
+            shelf,
+            keep=settings.min_free_space,
+            emit=emit,
+        )
+
+        def announced() -> None:
+            announcer.wake()
+            self._thumbnails.wake()
+
+        self._inventory = Inventory(
+            gallery, places, shelf, emit=emit, on_change=announced
+        )
         self._pipeline = Pipeline(
             gallery,
             fetcher,
             places,
             settings,
             emit=emit,
-            on_announced=announcer.wake,
+            on_announced=announced,
             on_failed=self._notices.wake,
+            is_quiet=announcer.is_quiet,
             on_disk_trouble=self._notices.disk_trouble,
         )
         window = Window(
@@ -110,10 +144,12 @@ class Daemon:
             presence,
             gallery,
             places,
+            self._inventory,
             self._pipeline,
             announcer,
             events,
             credentials,
+            audience=audience,
             materialize=window.materialize,
             stop=stop,
         )
@@ -130,7 +166,9 @@ class Daemon:
     ) -> AsyncIterator[Self]:
         """Build the rooms, and close the connections to sources at the end."""
         fetcher = delivery.fetcher(settings)
-        presence = Presence(last_owner=await gallery.read(ledger.last_owner))
+        token = credentials.grant.token  # whose, if not the last one's, from the start
+        last_owner = token.owner if token else await gallery.read(ledger.last_owner)
+        presence = Presence(last_owner=last_owner)
         try:
             yield cls(settings, manner, credentials, gallery, fetcher, presence, stop)
         finally:
@@ -141,18 +179,45 @@ class Daemon:
         """What local clients may call."""
         return self._methods.table()
 
-    async def run(self) -> None:
-        """Work until `stop` is set.
+    def adopt(self, newer: Settings) -> Settings:
+        """Go by newer settings as far as they need no restart; return what counts."""
+        counting, later = self._settings.renewed(newer)
+        for key in later:
+            log.warning("%s has changed: that counts after a restart", key)
+        self._settings = counting
+        self._thumbnails.keep = counting.min_free_space
+        self._pipeline.adopt(counting)
+        self._methods.adopt(counting)
+        self._notices.level = counting.notifications
+        return counting
+
+    async def pulse(self) -> None:
+        """Return when the stages have answered: they are not stuck."""
+        await self._pipeline.pulse()
+
+    async def standing(self) -> AsyncIterator[str]:
+        """Yield where the feed stands, in a line, now and after each change."""
+        async for _ in self._presence.changes():
+            feed = self._presence.feed
+            yield f"{feed.state}: {feed.last_error}" if feed.last_error else feed.state
+
+    async def run(self, *beside: Coroutine[Any, Any, None]) -> None:
+        """Work until `stop` is set, and do beside it what else there is to do.
 
         Raises:
             SignInNeeded: with `once`, when nobody is signed in.
         """
         works = [
             self._pipeline.run(),
+            self._inventory.follow(),
             self._notices.run(),
-            self._subscriber.run(),
+            self._subscribe(),
+            self._keep_sound(),
             self._follow_token_file(),
+            *beside,
         ]
+        if self._settings.thumbnails:
+            works.append(self._thumbnails.run())
         if self._manner.once:
             works.append(self._leave_when_settled())
         # What is loaded by now stays, so that no search for garbage halts the loop.
@@ -166,6 +231,47 @@ class Daemon:
                 task.cancel()
         if self._fault is not None:
             raise self._fault
+
+    async def _subscribe(self) -> None:
+        # Before the feed shows it, or what a repair has lost would seem to be new.
+        await self._fill_again()
+        await self._subscriber.run()
+
+    async def _keep_sound(self) -> None:
+        """Look whether the gallery is damaged, and go on after each repair."""
+        mended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def note() -> None:
+            loop.call_soon_threadsafe(mended.set)
+
+        self._gallery.on_mended = note
+        try:
+            await self._check()
+            while True:
+                await mended.wait()
+                mended.clear()
+                self._notices.wake()
+                await self._fill_again()
+                self._pipeline.wake()
+        finally:
+            self._gallery.on_mended = lambda: None
+
+    async def _check(self) -> None:
+        try:
+            await self._gallery.check()
+        except OSError as error:
+            log.warning("%s", error)
+
+    async def _fill_again(self) -> None:
+        """Enter the files that a repaired gallery may have lost."""
+        try:
+            with disk_trouble():
+                if await self._gallery.read(repair.must_fill):
+                    await self._inventory.rebuild()
+                    await self._gallery.write(repair.filled)
+        except DiskTrouble as error:  # the next start does it
+            log.warning("%s", error)
 
     async def _follow_token_file(self) -> None:
         if self._settings.token_file is not None:

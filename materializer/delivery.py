@@ -33,6 +33,10 @@ class Delivery:
         self._places = places
         self._settings = settings
 
+    def adopt(self, settings: Settings) -> None:
+        """Go by other sizes and limits from the next output on."""
+        self._settings = settings
+
     async def deliver_each(
         self, job: Job, wanted: Iterable[Output], stem: str, emit: Emit
     ) -> tuple[list[Placed], list[FetchError]]:

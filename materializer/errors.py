@@ -146,15 +146,22 @@ class GatewayError(MaterializerError):
 
     Attributes:
         status: its HTTP status, or None when there was no answer.
+        action: what the person should do, where that is known.
     """
 
     code = "gateway"
 
     def __init__(
-        self, say: str, *, status: int | None = None, retry_after: float | None = None
+        self,
+        say: str,
+        *,
+        status: int | None = None,
+        action: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(say, retry_after=retry_after)
         self.status = status
+        self.action = action
 
 
 class PeerMisspoke(MaterializerError):

@@ -97,7 +97,7 @@ class InstanceLock:
                 undo.callback(os.close, fd)
                 if not _lock(fd):
                     raise self._taken(fd)
-                undo.callback(os.ftruncate, fd, 0)
+                undo.callback(_empty, fd)
                 os.ftruncate(fd, 0)
                 os.write(fd, b"%d\n" % os.getpid())
             except OSError as error:
@@ -120,6 +120,11 @@ class InstanceLock:
             " choose another directory with --state-dir",
             pid=pid,
         )
+
+
+def _empty(fd: int) -> None:
+    with contextlib.suppress(OSError):  # a pid that stays there locks nothing
+        os.ftruncate(fd, 0)
 
 
 @contextlib.contextmanager
@@ -150,6 +155,28 @@ def stop_on_signals(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def note_hangups(
+    loop: asyncio.AbstractEventLoop, hangup: asyncio.Event
+) -> Iterator[None]:
+    """Let SIGHUP set `hangup` rather than kill; nothing where there is no SIGHUP.
+
+    To be entered in the main thread; the handler of before is put back at the end.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+
+    def on_signal(_: int, __: FrameType | None) -> None:
+        loop.call_soon_threadsafe(hangup.set)
+
+    before = signal.signal(signal.SIGHUP, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def parent_gone(stop: asyncio.Event) -> None:

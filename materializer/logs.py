@@ -18,10 +18,22 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Literal
 
+from materializer.service import by_launchd
+
+FILE_NAME = "materializer.log"
+"""The newest log in its directory."""
+
 _FILE_BYTES = 2**20
 _OLD_FILES = 3
 _LINE = "stella_line"
-_CHATTY = ("httpx", "httpcore", "websockets")
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.NOTSET, 7),
+)
+_CHATTY = ("httpx", "httpcore", "watchfiles", "websockets")
 _CUTS = (
     (re.compile(r"\beyJ[\w-]+(\.[\w-]*)*"), "[token]"),
     (re.compile(r"\b(bearer)\s+[^\s'\",]+", re.IGNORECASE), r"\1 [token]"),
@@ -43,15 +55,22 @@ def setup_logging(
 ) -> None:
     """Send the whole process's log to standard error and, rotated, to a file.
 
+    Where standard error is systemd's journal, a line begins with its priority and
+    leaves out what the journal notes itself. Nothing turns launchd's file over, so
+    under launchd there is only ours.
+
     Raises:
         OSError: the file cannot be opened.
     """
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    formatter = _Formatter(_json if style == "json" else _text)
+    handlers: list[logging.Handler] = []
     if file is not None:
         handlers.append(_PrivateFile(file))
-    formatter = _Formatter(_json if style == "json" else _text)
-    for handler in handlers:
-        handler.setFormatter(formatter)
+        handlers[0].setFormatter(formatter)
+    if file is None or not by_launchd(os.environ):
+        console = logging.StreamHandler(sys.stderr)
+        console.setFormatter(_JournalFormatter(style) if _is_journal() else formatter)
+        handlers.append(console)
     logging.basicConfig(level=level.upper(), handlers=handlers, force=True)
     logging.captureWarnings(capture=True)
     for name in _CHATTY:
@@ -82,10 +101,38 @@ class _Formatter(logging.Formatter):
         return str(line)
 
 
+class _JournalFormatter(logging.Formatter):
+    """Makes lines for systemd's journal, see sd-daemon(3)."""
+
+    def __init__(self, style: Literal["text", "json"]) -> None:
+        super().__init__()
+        self._write = _json if style == "json" else _said
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"<{_priority(record.levelno)}>{self._write(record)}"
+
+
+def _is_journal() -> bool:
+    """Whether standard error is the stream to the journal that systemd has opened."""
+    try:
+        there = os.fstat(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+
+
+def _priority(level: int) -> int:
+    """Return syslog's number for a level."""
+    return next(number for least, number in _PRIORITIES if level >= least)
+
+
 def _text(record: logging.LogRecord) -> str:
-    said = [_message(record), _traceback(record)]
-    place = f"{_moment(record)} {record.levelname} {record.name}: "
-    return redact(place + "\n".join(filter(None, said)))
+    return f"{_moment(record)} {record.levelname} {_said(record)}"
+
+
+def _said(record: logging.LogRecord) -> str:
+    parts = [_message(record), _traceback(record)]
+    return redact(f"{record.name}: " + "\n".join(filter(None, parts)))
 
 
 def _json(record: logging.LogRecord) -> str:

@@ -21,6 +21,9 @@ QUERIES: tuple[Query, ...] = ("succeeded", "failed")
 SUBMITTED = "submitted"
 """The status of a job that was submitted here and that the feed has not shown yet."""
 
+FOUND = "found"
+"""The status of a job of which nothing but files on this disk is known."""
+
 OPEN_STATUSES = frozenset(
     {"queued", "pending", "in_progress", "processing", "running", SUBMITTED}
 )

@@ -77,6 +77,18 @@ def gather(
     return by_file | merged
 
 
+def flagless(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables that are set and that no option of `service` stands for."""
+    known = {name for key in _FLAGLESS for name in _VARIABLES[key]}
+    return sorted(
+        name
+        for name in environ
+        if environ[name]
+        and (name in known or name.startswith(_PREFIX))
+        and name not in _VARIABLES["config"]
+    )
+
+
 def _weaker_tokens(*stages: Mapping[str, Given]) -> list[str]:
     sources = [
         source for stage in stages for source in _TOKEN_SOURCES if source in stage

@@ -46,7 +46,9 @@ class Pipeline:
             type, data.
         on_announced: called after announcements were committed.
         on_failed: called after a failure was recorded that the person must be told.
-        on_disk_trouble: called with the words when files begin to wait for the disk.
+        is_quiet: whether nothing is to be opened now.
+        on_disk_trouble: called with the words when files begin to wait for the disk,
+            and with None when they no longer do.
 
     Attributes:
         in_flight: when the jobs ended that are at work, by owner and job, in ms.
@@ -65,7 +67,8 @@ class Pipeline:
         emit: Callable[[str, str, str, dict[str, Any]], None],
         on_announced: Callable[[], None],
         on_failed: Callable[[], None],
-        on_disk_trouble: Callable[[str], None] = lambda words: None,
+        is_quiet: Callable[[], bool] = lambda: False,
+        on_disk_trouble: Callable[[str | None], None] = lambda words: None,
     ) -> None:
         self._gallery = gallery
         self._delivery = Delivery(fetcher, places, settings)
@@ -74,7 +77,11 @@ class Pipeline:
         self._emit = emit
         self._on_disk_trouble = on_disk_trouble
         self._recorder = Recorder(
-            gallery, emit=emit, on_announced=on_announced, on_failed=on_failed
+            gallery,
+            emit=emit,
+            on_announced=on_announced,
+            on_failed=on_failed,
+            is_quiet=is_quiet,
         )
         self._crew = Crew(
             settings.max_concurrent_downloads * _JOBS_A_DOWNLOAD,
@@ -88,6 +95,7 @@ class Pipeline:
         self._stale = False
         self._due: int | None = None
         self._wake = asyncio.Event()
+        self._round = asyncio.Event()
         self._bell = asyncio.Event()
         self._changed = asyncio.Event()
         self.in_flight = self._crew.in_flight
@@ -110,6 +118,16 @@ class Pipeline:
         self._stale = True
         self._wake.set()
 
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from now on, where they do not need a restart."""
+        self._settings = settings
+        self._delivery.adopt(settings)
+
+    async def pulse(self) -> None:
+        """Return when the stages have come round once more: they are not stuck."""
+        self._wake.set()
+        await self._round.wait()
+
     async def changes(self) -> AsyncIterator[None]:
         """Yield at once, and then whenever something else may be worth asking for.
 
@@ -127,6 +145,8 @@ class Pipeline:
         async with asyncio.TaskGroup() as workers:
             while True:
                 self._wake.clear()
+                self._round.set()
+                self._round = asyncio.Event()
                 if self._stale or (self._due is not None and self._due <= _now()):
                     await self._look()
                     self._crew.start(workers)
@@ -307,6 +327,7 @@ class Pipeline:
         if words is None:
             if not first:
                 log.info("the disk takes files again")
+                self._on_disk_trouble(None)
         elif first:
             log.error("%s", words)
             self._on_disk_trouble(words)

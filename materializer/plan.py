@@ -15,6 +15,7 @@ from typing import Any, Literal
 from materializer.errors import FetchError
 from materializer.model import (
     CANCELED_STATUSES,
+    FOUND,
     OPEN_STATUSES,
     Action,
     Job,
@@ -108,7 +109,8 @@ def plan(
 
     `now` is in ms. A job that is new in the backlog is announced quietly, unless it
     is the newest there and fresh; one that is new later is opened when fresh. A failure
-    changes nothing about a job that is here, and a success takes a failure back. A job
+    changes nothing about a job that is here, and a success takes a failure back. One of
+    which only files were found so far is told quietly, with what is missing. A job
     whose link was gone is work as soon as it has another output than was `tried`. For
     jobs that are `busy`, being at work, nothing is planned.
     """
@@ -124,6 +126,8 @@ def plan(
             late = snapshot.backlog and job.finished_at < newest
             fresh = now - job.finished_at <= fresh_ms and not late
             work.append(Work(job, "open" if fresh and policy == "open" else "register"))
+        elif seen.status == FOUND:
+            work.append(Work(job, "register", seen.have))
         elif seen.state == "pending":
             again = _again(job, seen, tried.get(job.job_id), now)
             if isinstance(again, Work):

@@ -15,6 +15,8 @@ from materializer.errors import DaemonUnreachable
 from materializer.ipc.client import Client
 from materializer.ipc.jsonlines import SHUTTING_DOWN, RpcError
 
+_PATIENCE = 10.0
+
 
 @click.command()
 @options.state_dir
@@ -22,21 +24,34 @@ from materializer.ipc.jsonlines import SHUTTING_DOWN, RpcError
 @options.as_json
 def status(as_json: bool, **flags: Any) -> None:
     """Tell what the daemon is doing; exit 1 when none runs."""
-    told = asyncio.run(_status(options.read(**flags).paths))
+    paths = options.read(**flags).paths
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(asyncio.run(_ask(paths, "daemon.status"))[0], indent=2))
         return
-    for name, words in _lines(told):
+    told, newest, waiting = asyncio.run(
+        _ask(paths, "daemon.status", "gallery.list", "job.list")
+    )
+    for name, words in _lines(told, newest["items"], waiting["jobs"]):
         click.echo(f"{name:<15}{words}")
 
 
-async def _status(paths: Paths) -> dict[str, Any]:
+_PARAMS: dict[str, dict[str, Any]] = {
+    "gallery.list": {"limit": 1},
+    "job.list": {"state": "pending", "limit": 5},
+}
+
+
+async def _ask(paths: Paths, *methods: str) -> list[dict[str, Any]]:
     async with Client(paths.state) as daemon:
-        told: dict[str, Any] = await daemon.call("daemon.status", timeout=10)
-        return told
+        return [
+            await daemon.call(method, _PARAMS.get(method), _PATIENCE)
+            for method in methods
+        ]
 
 
-def _lines(told: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(
+    told: dict[str, Any], newest: list[dict[str, Any]], waiting: list[dict[str, Any]]
+) -> list[tuple[str, str]]:
     feed, jobs, disk = told["feed"], told["jobs"], told["disk"]
     state = feed["state"] + (f" ({feed['lastError']})" if feed["lastError"] else "")
     free = disk["freeBytes"]
@@ -56,6 +71,8 @@ def _lines(told: dict[str, Any]) -> list[tuple[str, str]]:
             "gallery",
             f"{told['gallery']['items']} items, {told['gallery']['bytes']:,} bytes",
         ),
+        *[("last output", _output(item)) for item in newest],
+        *[("waiting", _waiting(job, told)) for job in waiting],
         ("disk", room),
         ("settled until", _moment(since) if since is not None else "-"),
         ("notifications", told["notifications"] or "none so far"),
@@ -95,6 +112,23 @@ async def _watch(
                     raise
                 break
     click.echo("the daemon has stopped", err=True)
+
+
+def _output(item: dict[str, Any]) -> str:
+    gone = ", but the file is gone" if item["missing"] else ""
+    return f"{item['fileName']}, saved {_moment(item['savedAt'])}{gone}"
+
+
+def _waiting(job: dict[str, Any], told: dict[str, Any]) -> str:
+    """Return which job waits, and why, as far as that is known."""
+    why = job["error"]
+    if told["owner"] is None:
+        why = "nobody is signed in"
+    elif told["disk"]["paused"]:
+        why = "the disk"
+    due = job["nextAttemptAt"]
+    when = f", next attempt {_moment(due)}" if due else ""
+    return f"{job['jobId']}: {why or 'its turn will come'}{when}"
 
 
 def _update(update: dict[str, Any]) -> str:

@@ -93,6 +93,12 @@ def keys(command: F) -> F:
                 help="Show failures on the desktop [yes].",
             ),
             click.option(
+                "--thumbnails/--no-thumbnails",
+                default=None,
+                help="Make small previews of pictures, with the extra of that name"
+                " [yes].",
+            ),
+            click.option(
                 "--log-level",
                 metavar="LEVEL",
                 help="debug, info, warning or error [info].",

@@ -5,19 +5,32 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import sys
 import time
-from contextlib import AsyncExitStack
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from materializer import __version__, host, logs, quantity
 from materializer.cli import options
+from materializer.cli.succession import hold
 from materializer.config import Settings
 from materializer.credentials import Credentials
 from materializer.errors import SettingsInvalid
 from materializer.gallery import Gallery
+from materializer.ipc.address import STDIO, Address
+from materializer.ipc.endpoint import Endpoint
+from materializer.ipc.greeting import greeting
 from materializer.ipc.server import IpcServer
+from materializer.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from materializer.daemon import Daemon
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +47,12 @@ log = logging.getLogger(__name__)
     "--once", is_flag=True, help="Catch up, wait until every job has settled, leave."
 )
 @click.option(
+    "--listen",
+    metavar="WHERE",
+    help="Where clients connect: unix://PATH, pipe://NAME, or stdio://, this process's"
+    " own standard input and output.",
+)
+@click.option(
     "--ready-json",
     is_flag=True,
     help="Print one line of JSON when clients can connect.",
@@ -41,11 +60,19 @@ log = logging.getLogger(__name__)
 @click.option(
     "--exit-with-parent", is_flag=True, help="Leave at the end of standard input."
 )
+@click.option(
+    "--if-not-running",
+    is_flag=True,
+    help="Leave with exit code 0 when a daemon runs already; take over from an older"
+    " version.",
+)
 def run(
     since: str | None,
     once: bool,
+    listen: str | None,
     ready_json: bool,
     exit_with_parent: bool,
+    if_not_running: bool,
     **flags: Any,
 ) -> None:
     """Run the daemon in the foreground until SIGTERM or SIGINT.
@@ -53,62 +80,129 @@ def run(
     Finished media is fetched to <state>/media/outputs, entered in the gallery and
     announced to local clients; failures are shown as notifications.
     """
-    settings = options.read(**flags)
+    reread = partial(options.read, **flags)
+    settings = reread()
+    where = None if listen is None else Address.read(listen)
+    if where == STDIO and ready_json:
+        raise SettingsInvalid(
+            "--ready-json and --listen stdio:// both want standard output: choose one"
+        )
     asyncio.run(
         serve(
             settings,
+            where,
+            reread,
             since=_since(since),
             once=once,
             ready_json=ready_json,
             exit_with_parent=exit_with_parent,
+            if_not_running=if_not_running,
         )
     )
 
 
 async def serve(
     settings: Settings,
+    where: Address | None,
+    reread: Callable[[], Settings],
     *,
     since: int | None,
     once: bool,
     ready_json: bool,
     exit_with_parent: bool,
+    if_not_running: bool,
 ) -> None:
     """Hold the lock, listen, and only then load and run the daemon."""
     paths = settings.paths
     credentials = Credentials.of(settings)
-    stop = asyncio.Event()
+    supervisor = Supervisor.of(os.environ)
+    stop, hangup = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as process:
-        loop = asyncio.get_running_loop()
-        process.enter_context(host.stop_on_signals(loop, stop))
-        if exit_with_parent:
+        process.enter_context(_signals(stop, hangup))
+        # The end of standard input as a connection ends the daemon anyway.
+        if exit_with_parent and where != STDIO:
             host.parent_gone(stop)
         await credentials.current()  # an unusable one leaves nothing behind
         await asyncio.to_thread(host.prepare_directories, paths)
-        process.enter_context(host.InstanceLock(paths.lock))
-        gallery = await asyncio.to_thread(Gallery.open, paths.gallery_db, paths.outputs)
+        lock = host.InstanceLock(paths.lock)
+        if other := await hold(lock, paths.state, step_back=if_not_running):
+            if ready_json:
+                _say_ready(other)
+            return
+        process.push(lock)
+        held = paths.gallery_db, paths.outputs
+        gallery = await asyncio.to_thread(Gallery.open, *held, mend=True)
         process.push_async_callback(gallery.close)
-        await asyncio.to_thread(
-            logs.setup_logging,
-            settings.log_level,
-            settings.log_format,
-            paths.logs / "materializer.log",
-        )
-        server = await process.enter_async_context(IpcServer(paths.state, __version__))
+        await asyncio.to_thread(_open_log, settings)
+        hello = greeting(paths.state, lambda: _owner(settings, credentials))
+        server = IpcServer(paths.state, __version__, stop, where, hello)
+        await process.enter_async_context(server)
         if ready_json:
-            line = {"ready": True, "endpoint": server.endpoint.wire()}
-            click.echo(json.dumps(line))
+            _say_ready(server.endpoint)
         log.info("version %s serves %s", __version__, paths.state)
 
-        # Loads the libraries, behind a socket at which clients can already wait.
-        from materializer.daemon import Daemon, Manner
-
-        manner = Manner(since=since, once=once)
-        daemon = await process.enter_async_context(
-            Daemon.open(settings, manner, credentials, gallery, stop)
-        )
+        # Loads the libraries, while clients are greeted and wait for the rest.
+        house = await asyncio.to_thread(import_module, "materializer.daemon")
+        manner = house.Manner(since, once)
+        opening = house.Daemon.open(settings, manner, credentials, gallery, stop)
+        daemon: Daemon = await process.enter_async_context(opening)
         server.offer(daemon.methods)
-        await daemon.run()
-        server.begin_shutdown()
+        await daemon.run(
+            supervisor.attend(daemon.pulse, daemon.standing()),
+            _renew(daemon, reread, hangup, supervisor),
+        )
+
+
+@contextmanager
+def _signals(stop: asyncio.Event, hangup: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    with host.stop_on_signals(loop, stop), host.note_hangups(loop, hangup):
+        yield
+
+
+async def _renew(
+    daemon: Daemon,
+    reread: Callable[[], Settings],
+    hangup: asyncio.Event,
+    supervisor: Supervisor,
+) -> None:
+    """Read the settings again at each hangup; unusable ones change nothing."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        with supervisor.reloading():
+            try:
+                newer = await asyncio.to_thread(reread)
+                await asyncio.to_thread(_open_log, daemon.adopt(newer))
+            except SettingsInvalid as error:
+                log.error("settings: %s", error)  # noqa: TRY400 -- words say it all
+            else:
+                log.info("the settings were read again")
+
+
+def _say_ready(endpoint: Endpoint) -> None:
+    try:
+        click.echo(json.dumps({"ready": True, "endpoint": endpoint.wire()}))
+    except OSError:
+        # Whoever started us has gone; that alone is no reason to leave.
+        sys.stdout = None  # nor must the exit flush it
+
+
+def _owner(settings: Settings, credentials: Credentials) -> str | None:
+    """Return who will be signed in: without a deployment nobody can be."""
+    grant = credentials.grant
+    deployment = settings.convex_url or grant.convex_url
+    return grant.token.owner if deployment and grant.token else None
+
+
+def _open_log(settings: Settings) -> None:
+    file = settings.paths.logs / logs.FILE_NAME
+    level, style = settings.log_level, settings.log_format
+    try:
+        logs.setup_logging(level, style, file)
+    except OSError as error:  # files are still saved
+        logs.setup_logging(level, style)
+        log.warning("there is no log file: %s", error)
 
 
 def _since(ago: str | None) -> int | None:

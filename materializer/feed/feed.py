@@ -20,13 +20,14 @@ from materializer.convex.events import Moment, State
 from materializer.convex.session import Session
 from materializer.convex.token import Token
 from materializer.errors import MaterializerError
+from materializer.feed import jumps
 from materializer.feed.line import Line, sync_uri
 from materializer.media_jobs import read_snapshot, wanted
 from materializer.model import Snapshot
 
-# A computer that wakes up from sleep is noticed by looking at the clocks, and a timer
-# stands still in sleep: it may have that long to go. Two seconds after a wake it
-# should be connected again.
+# A system that does not tell of a sleep has us look at the clocks, and a timer stands
+# still in sleep: it may have that long to go. Two seconds after a wake it should be
+# connected again.
 GLANCE = 1.8
 QUESTION_SECONDS = 30.0
 
@@ -98,6 +99,7 @@ class Feed:
         self._broken: asyncio.Future[None]
         self._told: tuple[object, ...] = ()
         self._questions = 0
+        self._is_told = False
 
     def want(
         self,
@@ -127,13 +129,14 @@ class Feed:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._follow_credentials())
-                self._receive([events.Started()])
-                try:
-                    await self._broken
-                finally:
-                    self._tasks = None  # what is told from now on starts nothing
-                    if self._timer is not None:
-                        self._timer.cancel()
+                with jumps.told(lambda: self._guard(self._wake)) as self._is_told:
+                    self._receive([events.Started()])
+                    try:
+                        await self._broken
+                    finally:
+                        self._tasks = None  # what is told from now on starts nothing
+                        if self._timer is not None:
+                            self._timer.cancel()
         finally:
             self._receive([events.Stopped()])
 
@@ -207,7 +210,7 @@ class Feed:
         if self._tasks is None:
             return
         due, idle = self._session.wake_at, self.status.state == "signed_out"
-        if not idle:
+        if not (idle or self._is_told):
             due = min(due, loop.time() + GLANCE)
         if self._timer is not None:
             if self._timer.when() <= due and not idle:
@@ -216,7 +219,9 @@ class Feed:
         self._timer = None if due == inf else loop.call_at(due, self._guard, self._wake)
 
     def _wake(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._receive([events.Woke(self._line.heard if self._line else -inf)])
 
     def _hand_over(self) -> None:

@@ -247,7 +247,7 @@ class Fetcher:
                     _check(answer, route)
                     yield answer
                     return
-            previous, url = url, urljoin(url, location)
+            previous, url = url, _joined(url, location)
         raise OutputRefused(f"its source redirects more than {_REDIRECTS} times")
 
 
@@ -257,7 +257,9 @@ async def write(data: bytes, part: Path, opener: Opener = private) -> Fetched:
     Raises:
         OSError: the disk could not take them.
     """
-    async with aiofiles.open(part, "wb", opener=opener) as file:
+    # What is there may be another name of a file that is to stay as it is.
+    await asyncio.to_thread(part.unlink, missing_ok=True)
+    async with aiofiles.open(part, "xb", opener=opener) as file:
         await file.write(data)
     digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
     return Fetched(part, len(data), digest, data[:HEAD], synced=False)
@@ -267,6 +269,14 @@ async def write(data: bytes, part: Path, opener: Opener = private) -> Fetched:
 def _proxy(scheme: str, host: str, port: int, _period: int) -> Proxy | None:
     """Return the proxy to use, which is looked for once in a while."""
     return proxy_for(scheme, host, port)
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        # The cause would quote a part of the link.
+        raise OutputRefused("its source redirects to what is no URL") from None
 
 
 def _range(part: Partial) -> dict[str, str]:

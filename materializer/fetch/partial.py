@@ -70,7 +70,7 @@ class Partial:
         self._url = url
         self._note_path = path.with_name(f"{path.name}.json")
         self._opener = opener
-        self._file = opener(str(path), os.O_RDWR | os.O_CREAT)
+        self._file = _open_own(path, opener)
         self._there = os.fstat(self._file).st_size
         note = self._read_note() if self._there else None
         self.body = note.body if note else Body()
@@ -174,9 +174,23 @@ class Partial:
     def _write_note(self) -> None:
         note = Note(self.body, source_of(self._url), _boot(), self._synced)
         fresh = self._note_path.with_suffix(".new")
-        with open(fresh, "w", encoding="utf-8", opener=self._opener) as file:
+        fresh.unlink(missing_ok=True)
+        with open(fresh, "x", encoding="utf-8", opener=self._opener) as file:
             json.dump(asdict(note), file)
         fresh.replace(self._note_path)
+
+
+def _open_own(path: Path, opener: Opener) -> int:
+    """Open a file that has no second name, by which others would see it change.
+
+    Such is left by a crash amid an adoption, and can be laid in our way.
+    """
+    file = opener(str(path), os.O_RDWR | os.O_CREAT)
+    if os.fstat(file).st_nlink == 1:
+        return file
+    os.close(file)
+    path.unlink()
+    return opener(str(path), os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
 
 def _trusted(note: Note, there: int) -> int:

@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import fault_report, faults, feed, fetch, fetch_report, report
+from scripts.benchmarks import (
+    display,
+    fault_report,
+    faults,
+    feed,
+    fetch,
+    fetch_report,
+    gallery,
+    gallery_report,
+    idle,
+    report,
+    start,
+)
 from scripts.benchmarks.clients import BenchmarkFailed
 
 
@@ -46,11 +58,54 @@ async def _faults(chosen: argparse.Namespace) -> _Outcome:
     )
 
 
-_RUN = {"feed": _feed, "fetch": _fetch, "faults": _faults}
+async def _display(chosen: argparse.Namespace) -> _Outcome:
+    plan = display.SHORT if chosen.short else display.LONG
+    rounds = await display.measure(plan, _tell)
+    return _Outcome(display.markdown(plan, rounds), display.data(plan, rounds))
+
+
+async def _gallery(chosen: argparse.Namespace) -> _Outcome:
+    plan = gallery.SHORT if chosen.short else gallery.LONG
+    result = await gallery.measure(plan, _tell)
+    return _Outcome(gallery_report.markdown(result), gallery_report.data(result))
+
+
+async def _idle(chosen: argparse.Namespace) -> _Outcome:
+    plan = idle.SHORT if chosen.short else idle.LONG
+    found = await idle.measure(plan, _tell)
+    return _Outcome(
+        idle.markdown(plan, found),
+        idle.data(plan, found),
+        None if chosen.short else idle.shortfall(found),
+    )
+
+
+async def _start(chosen: argparse.Namespace) -> _Outcome:
+    rounds = await start.measure(1 if chosen.short else 15, _tell)
+    return _Outcome(
+        start.markdown(rounds),
+        start.data(rounds),
+        None if chosen.short else start.shortfall(rounds),
+    )
+
+
+_RUN = {
+    "display": _display,
+    "feed": _feed,
+    "fetch": _fetch,
+    "faults": _faults,
+    "gallery": _gallery,
+    "idle": _idle,
+    "start": _start,
+}
 _HELP = {
+    "display": "the page with 5,000 outputs",
     "feed": "our feed beside the official clients",
     "fetch": "our downloads beside curl, aria2 and httpx",
     "faults": "what goes wrong, and who notices",
+    "gallery": "our gallery beside a JSON file",
+    "idle": "what our daemon costs while it waits, beside aria2 and syncthing",
+    "start": "how long our programs take to answer",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -119,7 +120,7 @@ def unsigned_token() -> str:
 
 def _npm_folder() -> Path:
     """Return where the pinned packages are or belong."""
-    folder = Path(os.environ.get("STELLA_TEST_CACHE", PINNED))
+    folder = Path(os.environ.get("STELLA_TEST_CACHE", PINNED.parent), PINNED.name)
     if folder != PINNED:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(PINNED / "package.json", folder)
@@ -129,11 +130,13 @@ def _npm_folder() -> Path:
 async def _install(folder: Path) -> None:
     if not (shutil.which("node") and shutil.which("npm")):
         raise BenchmarkFailed("node and npm are needed for the official client")
-    pinned = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
-    if any(_installed(folder, name) != pinned[name] for name in pinned):
-        quiet = ("--no-audit", "--no-fund", "--no-package-lock")
-        # Not --prefix: with that npm overlooks its own configuration.
-        await _output("npm", "install", *quiet, cwd=folder)
+    with (folder / "package.json").open(encoding="utf-8") as package:
+        fcntl.flock(package, fcntl.LOCK_EX)  # a test may be installing the same
+        pinned = json.load(package)["dependencies"]
+        if any(_installed(folder, name) != pinned[name] for name in pinned):
+            quiet = ("--no-audit", "--no-fund", "--no-package-lock")
+            # Not --prefix: with that npm overlooks its own configuration.
+            await _output("npm", "install", *quiet, cwd=folder)
 
 
 def _installed(folder: Path, package: str) -> str | None:

@@ -9,10 +9,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = (
     "scripts/bench",
+    "scripts/build-sidecar",
+    "scripts/chaos",
     "scripts/check",
     "scripts/demo",
+    "scripts/lock",
     "scripts/packages",
+    "scripts/screenshot",
+    "scripts/simulate",
     "scripts/test",
+    "scripts/vendor",
     ".ci/run",
 )
 

@@ -45,6 +45,23 @@ async def test_a_signal_ends_it_in_peace_with_a_download_in_flight(
         assert house.files() == ["job_0.png"]
 
 
+async def test_without_a_log_file_it_serves_and_what_cannot_be_removed_stays(
+    house: House,
+) -> None:
+    log = house.state / "materializer" / "logs" / "materializer.log"
+    log.mkdir(parents=True)
+    endpoint = house.state / "materializer" / "endpoint.json"
+    async with house.daemon() as daemon, App(house.state) as app:
+        await app.feed("live")
+        endpoint.unlink()
+        endpoint.mkdir()
+        daemon.send(signal.SIGTERM)
+        ended = await daemon.ended(within=AT_ONCE)
+    assert (ended.code, ended.out) == (0, "")
+    assert "there is no log file" in ended.err
+    assert "Traceback" not in ended.err
+
+
 async def test_a_client_can_end_it(house: House) -> None:
     async with house.daemon() as daemon, App(house.state) as app:
         assert await app.call("daemon.shutdown") == {}

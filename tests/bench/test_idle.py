@@ -1,0 +1,81 @@
+"""`bench idle` and `bench start`, in short. Their figures are the machine's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from need import need
+from scripts.benchmarks import idle, start
+from scripts.benchmarks.idle import Idle
+from scripts.benchmarks.start import Round
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = (sys.executable, "-m", "scripts.benchmarks")
+
+
+def bench(name: str, folder: Path) -> tuple[str, Any]:
+    written = folder / "figures.json"
+    done = subprocess.run(
+        [*COMMAND, name, "--short", "--json", str(written)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(written.read_text("utf-8"))
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux counts wake-ups")
+def test_ours_is_watched_beside_what_people_run(tmp_path: Path) -> None:
+    need("aria2c")
+    text, data = bench("idle", tmp_path)
+    ours, aria2, *_ = data["programs"]
+    assert (ours["name"].split()[0], aria2["name"].split()[0]) == ("ours", "aria2")
+    assert 10 < ours["pss"] < ours["rss"] < 200
+    assert f"| {ours['name']} | " in text
+
+
+def test_each_start_takes_longer_than_what_it_begins_with(tmp_path: Path) -> None:
+    text, data = bench("start", tmp_path)
+    [one] = data["rounds"]
+    assert one["ready"] < one["greeted"] < one["loaded"]
+    assert one["python"] > 0
+    assert "| it answers `hello` | " in text
+
+
+@pytest.mark.parametrize(
+    ("wake_ups", "cpu", "rss", "says"),
+    [
+        (0.5, 20.0, 45.0, None),
+        (0.6, 20.0, 45.0, "0.6 wake-ups a second, and 0.5 are allowed"),
+        (0.5, 21.0, 45.0, "21.0 ms of CPU a minute, and 20 are allowed"),
+        (0.5, 20.0, 46.0, "46.0 MiB of RSS, and 45 are allowed"),
+    ],
+)
+def test_a_goal_of_idleness_that_is_missed_is_named(
+    wake_ups: float, cpu: float, rss: float, says: str | None
+) -> None:
+    peer = Idle("peer", 99, 99, 99, 99)
+    assert idle.shortfall([Idle("ours", wake_ups, cpu, rss, 1), peer]) == says
+
+
+@pytest.mark.parametrize(
+    ("media_help", "greeted", "says"),
+    [
+        (25.0, 250.0, None),
+        (26.0, 250.0, "--help takes 2.6 starts of Python, and may take 2.5"),
+        (25.0, 255.0, "hello takes 5.1 starts of Python, and may take 5"),
+    ],
+)
+def test_a_goal_of_starting_that_is_missed_is_named(
+    media_help: float, greeted: float, says: str | None
+) -> None:
+    assert start.shortfall([Round(10, 50, media_help, 1, 1, greeted, 1)]) == says
