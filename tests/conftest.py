@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from desk import Desk, desk_at
 from materializer.devserver.app import Backend
+from materializer.ipc.client import Client
 from origin import Origin, origin
 
 
@@ -30,3 +32,19 @@ def state(tmp_path: Path) -> Path:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every retry is due soon, and there are many."""
     monkeypatch.setattr("materializer.retry._CALENDAR", (0.05,) * 99)
+
+
+@pytest.fixture
+async def open_desk(tmp_path: Path) -> AsyncIterator[tuple[Desk, Client]]:
+    async with desk_at(tmp_path) as both:
+        yield both
+
+
+@pytest.fixture
+def desk(open_desk: tuple[Desk, Client]) -> Desk:
+    return open_desk[0]
+
+
+@pytest.fixture
+def client(open_desk: tuple[Desk, Client]) -> Client:
+    return open_desk[1]

@@ -113,7 +113,8 @@ class Home:
 
 @asynccontextmanager
 async def opened(settings: config.Settings) -> AsyncIterator[Gallery]:
-    gallery = Gallery.open(settings.paths.gallery_db, settings.paths.outputs)
+    paths = settings.paths
+    gallery = Gallery.open(paths.gallery_db, paths.outputs, mend=True)
     try:
         yield gallery
     finally:
@@ -130,7 +131,8 @@ async def at_home(
     **flags: str,
 ) -> AsyncIterator[Home]:
     """Run a daemon within the block, in the order in which `run` does it."""
-    flags = {"state_dir": str(state), "notifications": "no", **flags}
+    switched_off = {"notifications": "no", "thumbnails": "no"}
+    flags = {"state_dir": str(state), **switched_off, **flags}
     if token_file is not None:
         flags["token_file"] = str(token_file)
     settings = config.load(

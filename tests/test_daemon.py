@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from home import DAY, PNG, SOON, at_home, finish, submit
-from materializer import config, errand
+from home import DAY, PNG, SOON, at_home, finish, opened, submit
+from materializer import config
 from materializer.daemon import Manner
 from materializer.devserver.app import Backend
 from materializer.errors import SignInNeeded
+from materializer.gallery import ledger
 from materializer.gateway import Gateway
+from materializer.host import prepare_directories
 from materializer.model import Account, Job, JobError
 from origin import Origin
 
@@ -47,12 +49,15 @@ async def test_a_failed_job_is_told_in_words(backend: Backend, state: Path) -> N
         assert (await home.ask("job.get", jobId="j"))["state"] == "failed"
 
 
-async def test_a_failure_that_an_errand_recorded_is_told_at_the_next_start(
+async def test_a_failure_of_which_nobody_was_told_yet_is_told_at_the_next_start(
     backend: Backend, state: Path
 ) -> None:
     lost = Job("j", "failed", error=JobError("No kites today."), completed_at=5)
     account = Account(backend.convex_url, backend.owner())
-    await errand.save(config.load({"state_dir": str(state)}, {}), account, lost)
+    settings = config.load({"state_dir": str(state)}, {})
+    prepare_directories(settings.paths)
+    async with opened(settings) as gallery:
+        await gallery.write(ledger.fail, account, [(lost, True)])
     async with at_home(state, backend.token_file) as home:
         told = await home.event("notification", "not_shown", jobId="j")
         assert told["body"] == "No kites today."

@@ -152,7 +152,7 @@ async def test_a_file_that_changes_between_two_parts_is_not_mixed(
     async with at_home(state, backend.token_file, idle_timeout="300ms") as home:
         there = await arrived(home)
     assert struck[:2] == [cut, changed]
-    now = backend.storage._objects[name].data
+    [now, _] = await backend.storage._memory.fetch(name) or (b"", "")
     assert now != PICTURE
     assert there == (now if changes else PICTURE)
 

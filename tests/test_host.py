@@ -15,6 +15,7 @@ from materializer.config import Paths
 from materializer.errors import AlreadyRunning, SettingsInvalid
 from materializer.host import (
     InstanceLock,
+    note_hangups,
     parent_gone,
     prepare_directories,
     private_directory,
@@ -299,3 +300,17 @@ def test_somebody_elses_directory_is_never_private(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsInvalid, match=r"belongs to user \d+; remove it"):
         private_directory(theirs)
+
+
+@posix
+async def test_a_hangup_is_noted_and_the_handler_of_before_comes_back() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    hangup = asyncio.Event()
+    with note_hangups(asyncio.get_running_loop(), hangup):
+        for _ in range(2):
+            hangup.clear()
+            os.kill(os.getpid(), signal.SIGHUP)
+            async with asyncio.timeout(10):
+                await hangup.wait()
+
+    assert signal.getsignal(signal.SIGHUP) is before

@@ -5,12 +5,15 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from materializer import logs
 from materializer.logs import redact, setup_logging
+from materializer.service import LABEL
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5LXNpZw"
 SIGNED = "https://files.example.test/canary-path/a.png?sig=canary-query#canary"
@@ -187,3 +190,75 @@ def test_a_log_that_cannot_be_written_does_not_spill_elsewhere() -> None:
 )
 def test_redaction_leaves_what_helps(said: str, told: str) -> None:
     assert redact(said) == told
+
+
+@pytest.fixture
+def stderr(tmp_path: Path) -> Path:
+    return tmp_path / "stderr"
+
+
+@contextmanager
+def told_to(path: Path) -> Iterator[None]:
+    """Let standard error be a file; pytest has one of its own for each test."""
+    with path.open("w") as stream, redirect_stderr(stream):
+        yield
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_lines_for_the_journal_begin_with_their_priority(
+    style: Literal["text", "json"],
+    file: Path,
+    stderr: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with told_to(stderr):
+        there = stderr.stat()
+        monkeypatch.setenv("JOURNAL_STREAM", f"{there.st_dev}:{there.st_ino}")
+        setup_logging("debug", style, file)
+        log = logging.getLogger("materializer")
+        for level in (10, 20, 30, 40, 50):
+            log.log(level, "token %s\n<0>told", JWT)
+
+    told, kept = stderr.read_text().splitlines(), file.read_text().splitlines()
+    assert [line[:3] for line in told] == ["<7>", "<6>", "<4>", "<3>", "<2>"]
+    if style == "text":
+        assert {line[3:] for line in told} == {"materializer: token [token] | <0>told"}
+        assert kept[1].endswith(" INFO materializer: token [token] | <0>told")
+    else:
+        assert [line[3:] for line in told] == kept
+
+
+@pytest.mark.parametrize("stream", [None, "1:1", ""])
+def test_what_is_not_the_journal_gets_whole_lines(
+    stream: str | None, stderr: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    if stream is not None:
+        monkeypatch.setenv("JOURNAL_STREAM", stream)
+    with told_to(stderr):
+        setup_logging("info", "text")
+        logging.getLogger("materializer").info("told")
+
+    assert stderr.read_text().endswith("Z INFO materializer: told\n")
+
+
+def test_where_nothing_turns_the_file_over_there_is_only_ours(
+    file: Path, stderr: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XPC_SERVICE_NAME", LABEL)
+    with told_to(stderr):
+        setup_logging("info", "text", file)
+        logging.getLogger("materializer").info("told")
+
+    assert stderr.read_text() == ""
+    assert "told" in file.read_text()
+
+
+def test_a_process_without_standard_error_logs_all_the_same(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    setup_logging("info", "text", file)
+    logging.getLogger("materializer").info("told")
+
+    assert "told" in file.read_text()

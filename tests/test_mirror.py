@@ -5,7 +5,18 @@ PACKAGE = ROOT / "materializer"
 TESTS = ROOT / "tests"
 
 # These tests are about the program from outside, not about one module.
-FREE = {"process", "conformance", "host", "platform", "browser", "bench", "replay"}
+FREE = {
+    "process",
+    "conformance",
+    "host",
+    "platform",
+    "browser",
+    "fuzz",
+    "bench",
+    "replay",
+    "simulation",
+    "chaos",
+}
 UNMIRRORED_MODULES = {
     "__init__": "holds names, or nothing",
     "__main__": "is the command, which tests/process runs",

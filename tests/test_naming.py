@@ -319,3 +319,20 @@ def test_what_has_not_the_form_of_a_type_is_none(mime: str) -> None:
 
 def test_a_file_name_is_stem_index_extension() -> None:
     assert naming.file_name("job", 3, "png") == "job_3.png"
+
+
+@pytest.mark.parametrize("job_id", ["j", "job_1", "_-_", "a b/../c", "nul", "x" * 101])
+def test_a_file_name_tells_its_stem_and_index(job_id: str) -> None:
+    stem = naming.stem(job_id)
+    for index in (0, 7, 10, 123456789):
+        name = naming.file_name(stem, index, "mp4")
+        assert naming.read(name) == (stem, index)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "j.png j_.png _0.png j_0 j_0. j_00.png j_01.png j_-1.png j_0.PNG j_0.png.lock"
+    " .j_0.p/ng j_1234567890.png j_\u0660.png".split(),
+)
+def test_other_names_are_not_ours(name: str) -> None:
+    assert naming.read(name) is None

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from materializer.errors import SettingsInvalid
-from materializer.origins import gather
+from materializer.origins import flagless, gather
 
 KEYS = ("log_level", "max_per_host", "max_bytes.image", "max_bytes.video")
 
@@ -186,3 +186,17 @@ def test_an_unknown_variable_or_flag_is_refused_with_a_hint() -> None:
         values(STELLA_MATERIALIZER_LOG_LEVLE="info")
     with pytest.raises(SettingsInvalid, match="'token' is no flag; name the file that"):
         values({"token": "canary"})
+
+
+def test_what_no_option_stands_for_is_named() -> None:
+    environ = {
+        "STELLA_TOKEN": "canary",
+        "STELLA_DEVICE_ID": "d",
+        "STELLA_ALLOW_PRIVATE_HOSTS": "",
+        "STELLA_CONVEX_URL": "https://a.test",
+        "STELLA_MATERIALIZER_LOG_LEVEL": "info",
+        "STELLA_MATERIALIZER_CONFIG": "c.toml",
+        "HOME": "/",
+    }
+    named = ["STELLA_DEVICE_ID", "STELLA_MATERIALIZER_LOG_LEVEL", "STELLA_TOKEN"]
+    assert flagless(environ) == named

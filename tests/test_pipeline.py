@@ -37,7 +37,7 @@ class House:
         self.events: list[tuple[str, str, dict[str, Any]]] = []
         self.announced = 0
         self.failed = 0
-        self.troubles: list[str] = []
+        self.troubles: list[str | None] = []
         self.gallery = Gallery.open(paths.gallery_db, paths.outputs)
         rules = Rules(at_once=settings.max_concurrent_downloads, idle_timeout=5)
         self.fetcher = Fetcher(guard, rules, user_agent="t")
@@ -313,7 +313,7 @@ async def test_a_full_disk_pauses_and_counts_no_attempt(
         record = await home.record()
         assert (record.state, record.attempts) == ("done", 1)
         assert disk.tried == ["j"] * 3
-        assert home.troubles == ["the disk is full"]
+        assert home.troubles == ["the disk is full", None]
         assert home.pipeline.disk_trouble is None
 
 
@@ -332,7 +332,7 @@ async def test_while_the_disk_is_full_one_job_tries_it_and_then_all_go_on(
         waits = [later - sooner for sooner, later in pairwise(disk.times)]
         assert min(waits[3:6]) > 0.15
         assert sorted(disk.tried[6:]) == [f"j{n}" for n in range(9)]
-        assert home.troubles == ["the disk is full"]
+        assert home.troubles == ["the disk is full", None]
         assert home.pipeline.disk_trouble is None
 
 
@@ -344,7 +344,7 @@ async def test_trouble_that_comes_back_is_told_again(
         Disk(home, monkeypatch).full_for = {"a": 1, "b": 1}
         await home.settle(job({"text": "x"}, "a"))
         await home.settle(job({"text": "x"}, "b"))
-        assert home.troubles == ["the disk is full"] * 2
+        assert home.troubles == ["the disk is full", None] * 2
 
 
 async def test_a_ledger_that_cannot_be_written_is_a_pause_too(
@@ -363,7 +363,7 @@ async def test_a_ledger_that_cannot_be_written_is_a_pause_too(
         monkeypatch.setattr(home.gallery, "write", refuse)
         await home.settle(job({"text": "x"}))
         assert (await home.record()).attempts == 1
-        assert len(home.troubles) == 2
+        assert [words is None for words in home.troubles] == [False, True] * 2
         assert home.pipeline.disk_trouble is None
 
 
@@ -731,3 +731,40 @@ async def test_parts_of_jobs_that_are_over_are_removed_at_the_start(
         await home.settle(job(None, "next"))
         kept = sorted(path.name for path in partial.iterdir())
     assert kept == ["j_0.part", "j_0.part.json"]
+
+
+async def test_it_gives_a_sign_of_life_unless_it_is_stuck(
+    tmp_path: Path, source: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, free = asyncio.Event(), asyncio.Event()
+
+    async def look() -> None:
+        stuck.set()
+        await free.wait()
+
+    async with house(tmp_path, source) as home, asyncio.timeout(5):
+        for _ in range(2):
+            await home.pipeline.pulse()
+        monkeypatch.setattr(home.pipeline, "_look", look)
+        home.pipeline.wake()
+        await stuck.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(home.pipeline.pulse(), 0.1)
+        home.pipeline._stale = False
+        free.set()
+        await home.pipeline.pulse()
+
+
+async def test_other_settings_count_from_the_next_job_on(
+    tmp_path: Path, source: Origin
+) -> None:
+    link = {"images": [{"url": source.serve("/a.png", PNG)}]}
+    flags = {"state_dir": str(tmp_path), "min_free_space": "0"}
+    quiet = flags | {"open_policy": "register", "max_bytes": "image=10"}
+    async with house(tmp_path, source) as home:
+        home.pipeline.adopt(config.load(quiet | {"max_bytes": None}, {}))
+        await home.settle(job(link, "quiet"))
+        assert [action for action, _ in await home.updates()] == ["register"]
+        home.pipeline.adopt(config.load(quiet, {}))
+        await home.settle(job(link, "large"))
+        assert (await home.record("large")).state == "failed"

@@ -13,7 +13,7 @@ from materializer.errors import (
     OutputDamaged,
     OutputRefused,
 )
-from materializer.model import SUBMITTED, Job, JobState, Placed, Snapshot
+from materializer.model import FOUND, SUBMITTED, Job, JobState, Placed, Snapshot
 from materializer.plan import (
     Known,
     OpenPolicy,
@@ -315,3 +315,11 @@ def test_an_unrecognised_output_is_kept_announced_and_told() -> None:
     assert (state, announced, tell) == ("unrecognised", 1, True)
     assert error is not None
     assert error[0] == "unrecognised_output"
+
+
+def test_a_job_of_which_files_were_found_is_told_quietly_with_what_is_missing() -> None:
+    known = {"j": Known("done", FOUND, have=frozenset({0}))}
+    found = look(job(), known=known)
+    assert found.work == (Work(job(), "register", frozenset({0})),)
+    assert look(job(), known={"j": replace(known["j"], status="succeeded")}).work == ()
+    assert look(failed=(job(status="failed"),), known=known).failed == ()

@@ -156,6 +156,16 @@ async def test_redirects_are_followed_and_each_hop_is_vetted(
         await fetch(fetcher, elsewhere, tmp_path)
 
 
+@pytest.mark.parametrize("location", ["//[", "http://[::1"])
+async def test_a_redirect_to_what_is_no_url_is_refused(
+    fetcher: Fetcher, source: Origin, tmp_path: Path, location: str
+) -> None:
+    url = source.raw("/a", "302 Found", f"Location: {location}")
+    with pytest.raises(OutputRefused) as refused:
+        await fetch(fetcher, url, tmp_path)
+    assert location not in str(refused.value)
+
+
 async def test_redirects_in_a_circle_end(
     fetcher: Fetcher, source: Origin, tmp_path: Path
 ) -> None:
@@ -233,6 +243,16 @@ async def test_a_file_that_is_there_but_another_is_fetched_again(
     fetched = await fetch(fetcher, url, tmp_path, present=present)
     assert not fetched.adopted
     assert fetched.path.read_bytes() == BODY
+
+
+async def test_what_comes_inline_is_not_written_through_a_second_name(
+    tmp_path: Path,
+) -> None:
+    other, part = tmp_path / "other", tmp_path / "t.part"
+    other.write_text("keep")
+    part.hardlink_to(other)
+    assert (await write(b"text", part)).path.read_bytes() == b"text"
+    assert other.read_text() == "keep"
 
 
 async def test_inline_bytes_are_gathered_the_same_way(tmp_path: Path) -> None:

@@ -54,6 +54,19 @@ def test_what_was_written_is_there_after_a_crash_of_the_program(path: Path) -> N
         assert part.size == 44
 
 
+@pytest.mark.parametrize("ending", ["", ".json.new"])
+def test_a_file_of_which_it_is_a_second_name_stays_as_it_is(
+    path: Path, ending: str
+) -> None:
+    """A crash amid an adoption leaves such a part, and others can lay one there."""
+    other = path.with_name("other.mp4")
+    other.write_bytes(b"a whole film")
+    path.with_name(path.name + ending).hardlink_to(other)
+    begun(path, 40)
+    assert other.read_bytes() == b"a whole film"
+    assert path.read_bytes() == bytes(range(40))
+
+
 def test_files_are_private_and_hold_no_link(path: Path) -> None:
     begun(path, 40)
     for file in path.parent.iterdir():
