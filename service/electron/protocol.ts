@@ -141,6 +141,8 @@ export interface Methods {
   "job.materialize"(params: { jobId: string }): Job;
   "job.retry"(params: { jobId: string }): Job;
   "job.claim"(params: { jobId: string }): object;
+  "notification.shown"(params: { number: number }): object;
+  "notification.snooze"(params: { forMs: number }): { snoozedUntil: number | null };
   "auth.set"(params: { token: string; convexUrl?: string; siteUrl?: string }): {
     owner: string;
   };

@@ -96,7 +96,7 @@ UNUSABLE: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     ),
     "flag": ("run --frob", {}, ("Unknown argument: --frob",)),
     "flag without its value": ("run --since", {}, ("--since", "argument")),
-    "argument too many": ("run frob", {}, ("frob", "--help")),
+    "argument too many": ("run frob", {}, ("too many", "--help")),
     "command": ("frob", {}, ("Unknown command: frob",)),
     "command of a family": ("gallery frob", {}, ("Unknown command: frob",)),
     "page size": ("gallery list --limit 0", {}, ("--limit", "0", "500")),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from materializer.ipc.address import Address
+from materializer.ipc.endpoint import endpoint_file
 from origin import Origin
 from process.house import MATERIALIZER, App, Held, House, png, posix, until
 
@@ -16,8 +18,8 @@ AT_ONCE = 5.0
 
 def traces(state: Path) -> list[str]:
     """Return what tells clients that a daemon listens."""
-    names = ("endpoint.json", "materializer.sock")
-    return [name for name in names if (state / "materializer" / name).exists()]
+    there = (endpoint_file(state), Path(Address.usual(state).path))
+    return [path.suffix for path in there if path.exists()]
 
 
 @posix
@@ -31,7 +33,7 @@ async def test_a_signal_ends_it_in_peace_with_a_download_in_flight(
         await app.feed("live")
         house.finish("job", {"images": [{"url": held.url}]})
         await held.halfway()
-        assert traces(house.state) == ["endpoint.json", "materializer.sock"]
+        assert traces(house.state) == [".json", ".sock"]
         daemon.send(number)
         ended = await daemon.ended(within=AT_ONCE)
     assert (ended.code, ended.out) == (0, "")
