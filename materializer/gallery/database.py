@@ -73,7 +73,7 @@ class Gallery:
         try:
             try:
                 db = _connect(path, outputs)
-            except sqlite3.DatabaseError as error:
+            except repair.ERRORS as error:
                 if not repair.is_damage(error):
                     raise
                 if not mend:
@@ -155,7 +155,7 @@ class Gallery:
     def _read(self, do: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return do(self._sound())
-        except sqlite3.DatabaseError as error:
+        except repair.ERRORS as error:
             if not repair.is_damage(error):
                 raise
         self._mend()

@@ -34,7 +34,9 @@ def after(
 ) -> list[DisplayUpdate]:
     """Return up to `limit` announcements of `owner` that come after `seq`, in order."""
     rows = db.execute(
-        "SELECT * FROM outbox WHERE seq > ? AND owner = ? ORDER BY seq LIMIT ?",
+        # What a damaged disk has garbled must not keep the rest from being told.
+        "SELECT * FROM outbox WHERE seq > ? AND owner = ? AND json_valid(payload)"
+        " ORDER BY seq LIMIT ?",
         (seq, owner, limit),
     )
     return [_update(row) for row in rows]

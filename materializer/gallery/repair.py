@@ -19,6 +19,8 @@ from materializer.plan import OVERLAP_MS
 
 log = logging.getLogger(__name__)
 
+# The second where SQLite's words quote what was a name and is no text any more.
+ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _OWN = {"tallies", "search"}  # made of the others
 _FITS: dict[str, tuple[type, ...]] = {"INTEGER": (int,), "TEXT": (str,)}
@@ -26,6 +28,8 @@ _FITS: dict[str, tuple[type, ...]] = {"INTEGER": (int,), "TEXT": (str,)}
 
 def is_damage(error: BaseException | None) -> bool:
     """Whether an error says that the file is not what SQLite wrote."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
     code = getattr(error, "sqlite_errorcode", 0)
     return isinstance(error, sqlite3.DatabaseError) and code & 0xFF in _DAMAGE
 
@@ -49,7 +53,7 @@ def is_sound(db: sqlite3.Connection) -> bool:
     with closing(db):
         try:
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.DatabaseError as error:
+        except ERRORS as error:
             if is_damage(error):
                 return False
             raise
@@ -165,7 +169,7 @@ def _rows(
     for order in ("", " ORDER BY rowid DESC"):
         try:
             yield from old.execute(f"SELECT {columns} FROM {table} NOT INDEXED{order}")  # noqa: S608 -- ours
-        except sqlite3.DatabaseError as error:
+        except ERRORS as error:
             log.info("%s can be read in part: %s", table, error)
         else:
             return
@@ -182,7 +186,7 @@ def _tables(db: sqlite3.Connection) -> list[str]:
 def _version(old: sqlite3.Connection) -> int:
     try:
         return schema.version(old) or len(schema.STEPS)
-    except sqlite3.DatabaseError:
+    except ERRORS:
         return len(schema.STEPS)
 
 

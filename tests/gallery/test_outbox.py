@@ -73,3 +73,16 @@ async def test_what_was_announced_to_an_account_is_known_by_its_payload(
     assert await gallery.read(outbox.has, "me", payload)
     assert not await gallery.read(outbox.has, "you", payload)
     assert not await gallery.read(outbox.has, "me", payload | {"prompt": "x"})
+
+
+async def test_an_announcement_that_was_garbled_holds_nothing_up(
+    gallery: Gallery,
+) -> None:
+    for n in (1, 2):
+        await gallery.write(outbox.append, "me", "open", {"n": n})
+    await gallery.write(
+        lambda db: db.execute("UPDATE outbox SET payload = '{' WHERE seq = 1")
+    )
+    assert [update.seq for update in await gallery.read(outbox.after, "me", 0, 1)] == [
+        2
+    ]

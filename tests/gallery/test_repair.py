@@ -373,3 +373,16 @@ async def test_a_row_that_holds_what_nobody_wrote_is_not_kept(path: Path) -> Non
     assert {"j009", "j011"} <= (names := {*await listed(gallery)})
     assert "j010" not in names
     await gallery.close()
+
+
+async def test_words_about_the_damage_that_are_no_text_are_damage(path: Path) -> None:
+    sql, garbled = (
+        b"CREATE INDEX jobs_to_tell",
+        b"CREATE \xd7\xd7\xd7\xd7\xd7 jobs_to_tell",
+    )
+    path.write_bytes(path.read_bytes().replace(sql, garbled))
+    with pytest.raises(GalleryUnusable, match="is damaged"):
+        Gallery.open(path, path.parent)
+    gallery = Gallery.open(path, path.parent, mend=True)
+    await gallery.close()
+    assert damaged(path)
