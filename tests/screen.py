@@ -92,6 +92,12 @@ class Screen:
         script = "const it = document.activeElement; return it.ariaLabel ?? it.id"
         return str(await self.run(script))
 
+    async def until_focus(self, beginning: str) -> None:
+        """Wait until what has the focus is called something that begins so."""
+        async with asyncio.timeout(PATIENCE):
+            while not (await self.focus()).startswith(beginning):  # noqa: ASYNC110 -- a page rings no bell
+                await asyncio.sleep(0.02)
+
     async def titles(self) -> list[str]:
         """Return the titles of the cards, first to last."""
         return list(await self.run(f"return {TITLES}"))

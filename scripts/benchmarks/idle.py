@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 import socket
 import sys
 import tempfile
@@ -65,7 +64,7 @@ async def measure(plan: Plan, tell: Callable[[str], None]) -> list[Idle]:
     """
     if sys.platform != "linux":
         raise BenchmarkFailed("wake-ups can be counted on Linux only")
-    require(("aria2c",))
+    require(("aria2c", "syncthing"))
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for name, start in (
@@ -73,9 +72,6 @@ async def measure(plan: Plan, tell: Callable[[str], None]) -> list[Idle]:
             ("aria2c", _aria2c),
             ("syncthing", _syncthing),
         ):
-            if name == "syncthing" and shutil.which(name) is None:
-                tell("syncthing is not installed, and left out")
-                continue
             tell(f"{name}: {plan.settle + plan.seconds:g} s")
             async with start(_made(Path(folder, name))) as (version, pid):
                 await asyncio.sleep(plan.settle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -163,7 +164,7 @@ async def test_a_token_command_that_fails_is_told_without_what_it_said(
     script.write_text(
         f"import sys\nprint({token!r})\nprint({token!r}, file=sys.stderr)\nsys.exit(5)"
     )
-    command = f"{sys.executable} {script}"
+    command = shlex.join((sys.executable, str(script)))
     flags = ("--token-command", command, "--log-format", style, "--log-level", "debug")
     end = await house.command(*MATERIALIZER, "run", "--once", *flags)
     assert end.code != 0

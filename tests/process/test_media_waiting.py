@@ -6,6 +6,7 @@ import asyncio
 import base64
 import itertools
 import json
+import shlex
 import signal
 import sys
 import time
@@ -352,7 +353,7 @@ def printing(tokens: list[str], folder: Path) -> str:
         "print(first.read_text())\n"
         "if more: first.unlink()\n"
     )
-    return f"{sys.executable} {script}"
+    return shlex.join((sys.executable, str(script)))
 
 
 @pytest.mark.parametrize(

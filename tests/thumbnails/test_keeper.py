@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -125,7 +126,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def lethal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the maker be killed over a picture that begins with KILL."""
     actor = tmp_path / "actor"
-    actor.write_text(f"#!{sys.executable}\n{KILLS_OVER}")
+    play_it = tmp_path / "play.py"
+    play_it.write_text(KILLS_OVER)
+    run = shlex.join((sys.executable, str(play_it)))
+    actor.write_text(f'#!/bin/sh\nexec {run} "$@"\n')
     actor.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(actor))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncGenerator, Iterator
@@ -29,8 +30,11 @@ def pictures(tmp_path: Path) -> Iterator[list[int]]:
 
 def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str) -> None:
     """Let something else stand in for the interpreter that runs the maker."""
+    play_it = tmp_path / "play.py"
+    play_it.write_text(f"import os, sys, time\n{does}\n")
     actor = tmp_path / "actor"
-    actor.write_text(f"#!{sys.executable}\nimport os, sys, time\n{does}\n")
+    run = shlex.join((sys.executable, str(play_it)))
+    actor.write_text(f'#!/bin/sh\nexec {run} "$@"\n')
     actor.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(actor))
 
