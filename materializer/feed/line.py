@@ -26,7 +26,7 @@ from materializer.errors import FeedUnreachable
 MAX_SIZE = 64 * 2**20
 OPEN_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
-_READ = 64 * 1024
+_READ = 126 * 1024
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 # At DEBUG the library logs every frame, and so the token.
@@ -118,7 +118,7 @@ class _Socket(ClientConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # asyncio reads into 256 KiB at a time, memory that malloc would map and unmap
-        # for every message.
+        # for every message; below 128 KiB it does not.
         vars(transport)["max_size"] = _READ
         super().connection_made(transport)
 
