@@ -224,8 +224,11 @@ def _from_coded(text: Any) -> tuple[Remote | Inline | Refused, str | None]:
 
 
 def _first(value: dict[str, Any], names: Iterable[str]) -> Any:
-    found = (value.get(name) for name in names)
-    return next((one for one in found if one and not is_container(one)), None)
+    for name in names:
+        one = value.get(name)
+        if one and not is_container(one):
+            return one
+    return None
 
 
 def _text(value: Any) -> str:

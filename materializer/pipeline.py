@@ -255,7 +255,7 @@ class Pipeline:
         new = [part for part in work if part.job.job_id not in stems]
         if new or (account, reached) != self._reached:
             with disk_trouble():
-                stems |= await self._gallery.write(
+                stems |= await self._gallery.note(
                     ledger.take_up, account, new, _now(), reached
                 )
         self._reached = account, reached  # all that the snapshot shows is known now

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -352,15 +352,21 @@ async def test_a_ledger_that_cannot_be_written_is_a_pause_too(
 ) -> None:
     monkeypatch.setattr("materializer.pause.DISK_PAUSE", 0.05)
     async with house(tmp_path, source) as home:
-        write, refused = home.gallery.write, [ledger.take_up, ledger.settle]
+        refused = [ledger.take_up, ledger.settle]
 
-        async def refuse(do: Any, *args: Any) -> Any:
-            if do in refused:
-                refused.remove(do)
-                raise OSError("the gallery cannot be used")
-            return await write(do, *args)
+        def refusing(hand_in: Callable[..., Awaitable[Any]]) -> Any:
+            async def refuse(do: Any, *args: Any) -> Any:
+                if do in refused:
+                    refused.remove(do)
+                    raise OSError("the gallery cannot be used")
+                return await hand_in(do, *args)
 
-        monkeypatch.setattr(home.gallery, "write", refuse)
+            return refuse
+
+        for kind in ("note", "write"):
+            monkeypatch.setattr(
+                home.gallery, kind, refusing(getattr(home.gallery, kind))
+            )
         await home.settle(job({"text": "x"}))
         assert (await home.record()).attempts == 1
         assert [words is None for words in home.troubles] == [False, True] * 2
@@ -481,7 +487,8 @@ async def test_many_jobs_are_entered_at_once_and_worked_on_a_few_at_a_time(
             )
 
         monkeypatch.setattr(home.gallery, "read", note)
-        monkeypatch.setattr(home.gallery, "write", note)
+        for kind in ("note", "write"):
+            monkeypatch.setattr(home.gallery, kind, note)
         home.pipeline.offer(ME, Snapshot(ME.owner, tuple(jobs), ()))
         await asyncio.wait_for(home.pipeline.caught_up(), 30)
         assert 2 <= at_once <= 16

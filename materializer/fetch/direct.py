@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,21 +123,20 @@ class DirectTransport(httpx.BaseTransport):
         )
         answer = _head(stream, wire, timeout)
         stream.settimeout(timeout)
-        keep = not any(
+        headers = list(answer.headers)
+        keep = answer.http_version == b"1.1" and not any(
             name == b"connection" and b"close" in value.lower()
-            for name, value in answer.headers
+            for name, value in headers
         )
 
         def release(*, whole: bool) -> None:
-            if whole and keep and answer.http_version == b"1.1":
+            if whole and keep:
                 self._keep(place, stream)
             else:
                 stream.close()
 
-        body: httpx.SyncByteStream = _body(stream, wire, answer, release)
-        return httpx.Response(
-            answer.status_code, headers=list(answer.headers), stream=body
-        )
+        body = _body(stream, wire, answer.status_code, dict(headers), release)
+        return httpx.Response(answer.status_code, headers=headers, stream=body)
 
     def _take(self, place: _Place) -> Stream | None:
         now = time.monotonic()
@@ -302,11 +301,11 @@ def _head(stream: Stream, wire: h11.Connection, timeout: float | None) -> h11.Re
 def _body(
     stream: Stream,
     wire: h11.Connection,
-    answer: h11.Response,
+    status: int,
+    headers: Mapping[bytes, bytes],
     release: Callable[..., None],
 ) -> _Body:
-    headers = dict(answer.headers)
-    if answer.status_code in {204, 304}:
+    if status in {204, 304}:
         return _Body(stream, b"", 0, release)
     if b"transfer-encoding" in headers:
         return _ChunkedBody(stream, wire, release)

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiofiles
 
+from materializer.answers import Answers
 from materializer.errors import (
     FetchUnavailable,
     LinkGone,
@@ -137,6 +138,7 @@ class Fetcher:
         self._lanes = Lanes(rules.at_once, rules.per_host)
         self._bandwidth = Bandwidth(rules.bandwidth)
         self._workers = ThreadPoolExecutor(rules.at_once, "fetch")
+        self._answers = Answers()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -165,14 +167,24 @@ class Fetcher:
         def progress(received: int, total: int | None) -> None:
             loop.call_soon_threadsafe(order.progress, received, total)
 
-        work = loop.run_in_executor(self._workers, self._fetch, order, progress, cut)
+        done: asyncio.Future[Fetched] = loop.create_future()
+
+        def work() -> None:
+            fetched, error = None, None
+            try:
+                fetched = self._fetch(order, progress, cut)
+            except BaseException as failure:  # noqa: BLE001 -- the caller gets it
+                error = failure
+            self._answers.give(done, fetched, error)
+
+        self._workers.submit(work)
         try:
-            return await asyncio.shield(work)
+            return await asyncio.shield(done)
         except asyncio.CancelledError:
             cut.make()
             # Whoever tries again must not find this one still writing.
-            await asyncio.wait([work])
-            work.exception()
+            await asyncio.wait([done])
+            done.exception()
             raise
 
     @cached_property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 
 class Lanes:
@@ -33,10 +33,13 @@ class Lanes:
     async def turn(self, host: str, *, large: bool) -> AsyncIterator[None]:
         """Wait for a turn, and keep it for as long as the block lasts."""
         # Everybody takes them in this order, so nobody waits in a circle.
-        async with AsyncExitStack() as held:
-            if large:
-                await held.enter_async_context(self._large_hosts[host])
-                await held.enter_async_context(self._large)
-            await held.enter_async_context(self._hosts[host])
-            await held.enter_async_context(self._all)
-            yield
+        if large:
+            async with (
+                self._large_hosts[host],
+                self._large,
+                self.turn(host, large=False),
+            ):
+                yield
+        else:
+            async with self._hosts[host], self._all:
+                yield

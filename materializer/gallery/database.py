@@ -1,7 +1,8 @@
 """The database of one state directory: one file, one thread, whole transactions.
 
-Every commit is durable (`synchronous=FULL`): what was announced survives a power cut,
-and its number is never given out again. Writes that come together share one.
+A commit is durable (`synchronous=FULL`): what was announced survives a power cut, and
+its number is never given out again. Writes that come together share one. Only what
+the feed says again anyway is noted without waiting for the disk.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
+from materializer.answers import Answers
 from materializer.errors import GalleryUnusable
 from materializer.gallery import repair, schema, search
 
@@ -37,9 +39,9 @@ _ERRNO = {
 class Gallery:
     """One connection, owned by one thread, so that no two tasks share a transaction.
 
-    A transaction is a function whose first argument is the connection; on a file that
-    turns out to be damaged it is run again when that was mended. Open with
-    `Gallery.open`, close with `close`.
+    A transaction is a function whose first argument is the connection, and which may
+    be run more than once before one run counts: on a file that turns out to be damaged
+    it is run again when that was mended. Open with `Gallery.open`, close with `close`.
 
     Attributes:
         on_mended: called after the file was mended, in whatever thread.
@@ -55,6 +57,7 @@ class Gallery:
         self._is_damaged = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gallery")
         self._queue: deque[_Write] = deque()
+        self._answers = Answers()
         self.on_mended: Callable[[], None] = lambda: None
 
     @classmethod
@@ -115,19 +118,29 @@ class Gallery:
         """Run `do` as a durable transaction: all of it happens, or nothing.
 
         Writes are made in the order of their calls. What waits while the disk is at
-        work shares the next commit; one that raises takes nothing else along.
+        work shares the next commit; where one of them raises, all are run again, each
+        by itself.
 
         Raises:
             OSError: the disk did not play along.
         """
-        loop = asyncio.get_running_loop()
-        write = _Write(lambda db: do(db, *args, **kwargs), loop.create_future())
-        self._queue.append(write)
-        if len(self._queue) == 1:  # else who comes for the first takes all
-            self._thread.submit(self._commit_queued)
-        with _disk_errors():
-            result: T = await write.done
-        return result
+        return await self._hand_in(lambda db: do(db, *args, **kwargs), durable=True)
+
+    async def note(
+        self,
+        do: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run `do` as `write` does, but do not wait until it is durable.
+
+        Later writes are not durable before it is. The end of the program does not undo
+        it; a power cut may.
+
+        Raises:
+            OSError: the disk did not play along.
+        """
+        return await self._hand_in(lambda db: do(db, *args, **kwargs), durable=False)
 
     async def check(self) -> None:
         """Read the whole file beside all else; a damaged one is mended, or an error.
@@ -152,6 +165,16 @@ class Gallery:
         await loop.run_in_executor(self._thread, lambda: self._db.close())
         self._thread.shutdown()
 
+    async def _hand_in(
+        self, do: Callable[[sqlite3.Connection], T], *, durable: bool
+    ) -> T:
+        write = _Write(do, asyncio.get_running_loop().create_future(), durable)
+        self._queue.append(write)
+        if len(self._queue) == 1:  # else who comes for the first takes all
+            self._thread.submit(self._commit_queued)
+        with _disk_errors():
+            return cast("T", await write.done)
+
     def _read(self, do: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return do(self._sound())
@@ -167,8 +190,8 @@ class Gallery:
             group.append(self._queue.popleft())
         if group:
             self._commit(group)
-            with suppress(RuntimeError):  # a loop that has ended waits for no answer
-                group[0].done.get_loop().call_soon_threadsafe(_answer, group)
+            for write in group:
+                self._answers.give(write.done, write.result, write.error)
 
     def _commit(self, group: Sequence[_Write]) -> None:
         """Commit a group; what damage has thwarted, on the mended database."""
@@ -205,45 +228,32 @@ class _Write:
 
     do: Callable[[sqlite3.Connection], Any]
     done: asyncio.Future[Any]
+    durable: bool
     result: Any = None
     error: BaseException | None = None
 
 
 def _commit(db: sqlite3.Connection, group: Sequence[_Write]) -> None:
-    """Run all of a group as one transaction, each under a savepoint of its own."""
+    """Run all of a group as one transaction; if that fails, each as one of its own."""
+    durable = any(write.durable for write in group)
     try:
+        if not durable:
+            db.execute("PRAGMA synchronous = NORMAL")
         db.execute("BEGIN IMMEDIATE")
         for write in group:
-            _try(db, write)
+            write.result, write.error = write.do(db), None
         db.execute("COMMIT")
-    except BaseException as error:  # noqa: BLE001 -- every caller gets it
-        if db.in_transaction:
+    except BaseException as error:  # noqa: BLE001 -- its caller gets it
+        if db.in_transaction:  # a disk that fails can have ended it
             db.execute("ROLLBACK")
-        for write in group:
-            write.error = write.error or error
-
-
-def _try(db: sqlite3.Connection, write: _Write) -> None:
-    write.error = None
-    db.execute("SAVEPOINT one")
-    try:
-        write.result = write.do(db)
-    except BaseException as error:
-        if not db.in_transaction:  # a disk that fails can undo the others as well
-            raise
-        db.execute("ROLLBACK TO one")
-        write.error = error
-    db.execute("RELEASE one")
-
-
-def _answer(group: Sequence[_Write]) -> None:
-    for write in group:
-        if write.done.cancelled():
-            continue
-        if write.error is not None:
-            write.done.set_exception(write.error)
+        if len(group) == 1:
+            group[0].error = error
         else:
-            write.done.set_result(write.result)
+            for write in group:
+                _commit(db, [write])
+    finally:
+        if not durable:
+            db.execute("PRAGMA synchronous = FULL")
 
 
 @contextmanager
@@ -276,6 +286,7 @@ def _connect(path: Path, outputs: Path) -> sqlite3.Connection:
         schema.require_known(db, path)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA temp_store = MEMORY")  # never a file outside the state
         schema.migrate(db)
         search.prepare(db)
     except BaseException:

@@ -23,7 +23,22 @@ from materializer.plan import OVERLAP_MS, Known, Work
 
 GONE = "gone", "the backend no longer has this job"
 
-_NEVER = 2**63 - 1
+# The newest completion beyond a cursor below which nothing is open.
+_SETTLED = """
+SELECT (
+  SELECT max(finished_at) FROM jobs j
+  WHERE j.owner = c.owner AND j.deployment = c.deployment
+    AND (j.status = 'succeeded') = ?1 AND j.state <> 'pending'
+    AND j.finished_at > c.since + ?6 AND j.finished_at <= ?2
+    AND j.finished_at < coalesce((
+      SELECT min(finished_at) FROM jobs o
+      WHERE o.owner = c.owner AND o.deployment = c.deployment
+        AND (o.status = 'succeeded') = ?1 AND o.state = 'pending'
+        AND o.finished_at >= c.since
+    ), 9223372036854775807)
+) AS settled
+FROM cursors c WHERE c.deployment = ?3 AND c.owner = ?4 AND c.query = ?5
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,39 +253,16 @@ def advance(
     was dated by a clock that is wrong, and must not hide what ends until then. An open
     job that is older than the cursor is asked for by id, so it holds nothing back.
     """
-    cursors = _cursors(db, account)
-    for query in cursors.keys() & reached.keys():
-        since = cursors[query]
-        kind = (account.owner, account.deployment, query == "succeeded")
-        held = db.execute(
-            "SELECT finished_at FROM jobs WHERE owner = ?"
-            " AND deployment = ? AND (status = 'succeeded') = ?"
-            " AND state = 'pending' AND finished_at >= ?"
-            " ORDER BY finished_at LIMIT 1",
-            (*kind, since),
+    for query, reach in reached.items():
+        place = (account.deployment, account.owner, query)
+        found = db.execute(
+            _SETTLED, (query == "succeeded", min(reach, now), *place, OVERLAP_MS)
         ).fetchone()
-        settled = db.execute(
-            "SELECT finished_at FROM jobs WHERE owner = ?"
-            " AND deployment = ? AND (status = 'succeeded') = ?"
-            " AND state <> 'pending' AND finished_at > ? AND finished_at <= ?"
-            " AND finished_at < ? ORDER BY finished_at DESC LIMIT 1",
-            (
-                *kind,
-                since + OVERLAP_MS,
-                min(reached[query], now),
-                held["finished_at"] if held else _NEVER,
-            ),
-        ).fetchone()
-        if settled is not None:
+        if found and found["settled"] is not None:
             db.execute(
                 "UPDATE cursors SET since = ? WHERE deployment = ? AND owner = ?"
                 " AND query = ?",
-                (
-                    settled["finished_at"] - OVERLAP_MS,
-                    account.deployment,
-                    account.owner,
-                    query,
-                ),
+                (found["settled"] - OVERLAP_MS, *place),
             )
 
 

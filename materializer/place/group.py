@@ -11,8 +11,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
+
+from materializer.answers import Answers
 
 _SYNCERS = 4
 
@@ -29,6 +30,7 @@ class GroupCommit:
     def __init__(self, sync: Step) -> None:
         self._sync = sync
         self._queue: deque[_Change] = deque()
+        self._answers = Answers()
         self._thread = ThreadPoolExecutor(1, "place")
         self._syncers = ThreadPoolExecutor(_SYNCERS, "sync")
 
@@ -50,14 +52,15 @@ class GroupCommit:
             group.append(self._queue.popleft())
         if group:
             self._make(group)
-            with suppress(RuntimeError):  # a loop that has ended waits for no answer
-                group[0].done.get_loop().call_soon_threadsafe(_answer, group)
+            for change in group:
+                self._answers.give(change.done, None, change.error)
 
     def _make(self, group: Sequence[_Change]) -> None:
-        if len(group) == 1:
-            group[0].prepared()
+        to_prepare = [change for change in group if change.prepare is not None]
+        if len(to_prepare) == 1:
+            to_prepare[0].prepared()
         else:
-            for _ in self._syncers.map(_Change.prepared, group):
+            for _ in self._syncers.map(_Change.prepared, to_prepare):
                 pass
         put = [change for change in group if change.made()]
         if put:
@@ -89,13 +92,3 @@ class _Change:
             step()
         except BaseException as error:  # noqa: BLE001 -- the caller gets it
             self.error = error
-
-
-def _answer(group: Sequence[_Change]) -> None:
-    for change in group:
-        if change.done.cancelled():
-            continue
-        if change.error is not None:
-            change.done.set_exception(change.error)
-        else:
-            change.done.set_result(None)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from materializer.errors import DiskTrouble
 
@@ -46,16 +44,20 @@ def trouble(code: str, say: str) -> DiskTrouble:
     return made
 
 
-@contextmanager
-def disk_trouble() -> Iterator[None]:
-    """Turn an error of the file system into DiskTrouble.
+class disk_trouble:  # noqa: N801 -- it is used as contextlib.suppress is
+    """Turn an error of the file system, in a block, into DiskTrouble.
 
     Its `code` is disk_full, disk_quota, disk_read_only, disk_denied, disk_missing,
     disk_failing, disk_outside, disk_busy or, for all else, disk.
     """
-    try:
-        yield
-    except OSError as error:
-        code = _CODES.get(error.errno or 0, "disk")
-        said = error.strerror or str(error)
-        raise trouble(code, f"{_SAYS[code]} ({said}); it goes on by itself") from error
+
+    def __enter__(self) -> None:
+        """Enter the block."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Leave it, or raise."""
+        if isinstance(error, OSError):
+            code = _CODES.get(error.errno or 0, "disk")
+            said = error.strerror or str(error)
+            say = f"{_SAYS[code]} ({said}); it goes on by itself"
+            raise trouble(code, say) from error

@@ -111,7 +111,7 @@ def announce_before_commit() -> AbstractContextManager[object]:
 
 def cursor_before_settle() -> AbstractContextManager[object]:
     """The feed is asked from a completion on before what came until then is known."""
-    write = Gallery.write
+    write, note = Gallery.write, Gallery.note
 
     def move(db: Any, account: Any, reached: Any) -> None:
         for query, at in reached.items():
@@ -124,9 +124,9 @@ def cursor_before_settle() -> AbstractContextManager[object]:
     async def hasty(self: Gallery, do: Any, *args: Any, **kwargs: Any) -> Any:
         if do is ledger.take_up:
             await write(self, move, args[0], args[-1])
-        return await write(self, do, *args, **kwargs)
+        return await note(self, do, *args, **kwargs)
 
-    return patch.object(Gallery, "write", hasty)
+    return patch.object(Gallery, "note", hasty)
 
 
 def told_before_shown() -> AbstractContextManager[object]:
