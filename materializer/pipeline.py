@@ -27,7 +27,7 @@ from materializer.fetch import Fetcher
 from materializer.gallery import Gallery, items, ledger
 from materializer.model import Account, Placed, Query, Snapshot
 from materializer.place import Places, disk_trouble
-from materializer.plan import Work, conclude, is_large, plan
+from materializer.plan import conclude, is_large, plan
 from materializer.recorder import Recorder
 from materializer.retry import Tried, recall
 from materializer.turns import Turn
@@ -219,50 +219,50 @@ class Pipeline:
             self.has_looked = wanted is self._wanted
 
     async def _take_up(self, account: Account, snapshot: Snapshot) -> None:
-        # Before the ledger is read: a job that settles meanwhile is not due again.
-        busy = {job_id for owner, job_id in self.in_flight if owner == account.owner}
-        jobs = [job.job_id for job in snapshot.jobs]
-        with disk_trouble():
-            known = await self._gallery.read(
-                ledger.known, account.owner, [*jobs, *snapshot.absent]
-            )
-        todo = plan(
+        owner, tried = account.owner, self._tried[account.owner]
+        job_ids = [job.job_id for job in snapshot.jobs]
+        waiting = {
+            job_id: task.stem
+            for job_id in job_ids
+            if (task := self._crew.waiting((owner, job_id)))
+        }
+        decide = partial(
+            plan,
             snapshot,
-            known,
-            busy=busy,
-            tried=self._tried[account.owner],
+            # Before the ledger is read: a job that settles meanwhile is not due again.
+            busy={job_id for whose, job_id in self.in_flight if whose == owner},
+            tried=dict(tried),
             now=_now(),
             policy=self._settings.open_policy,
             fresh_ms=int(self._settings.fresh_window * 1000),
         )
+        with disk_trouble():
+            todo, stems = await self._gallery.note(
+                ledger.take_up,
+                account,
+                [*job_ids, *snapshot.absent],
+                decide,
+                waiting,
+                _now(),
+                snapshot.reached,
+            )
+        self._reached = account, snapshot.reached  # all that it shows is known now
         await self._recorder.failed(account, todo.failed)
         await self._recorder.gone(account, todo.gone)
+        if todo.failed:
+            with disk_trouble():
+                await self._gallery.note(
+                    ledger.advance, account, _now(), snapshot.reached
+                )
         for job_id in (*todo.gone, *(job.job_id for job in todo.failed)):
-            self._tried[account.owner].pop(job_id, None)
-        tasks = await self._enter(account, todo.work, snapshot.reached)
+            tried.pop(job_id, None)
+        stems = waiting | stems
+        tasks = [
+            Task(account, part, stems[part.job.job_id], is_large(part.job))
+            for part in todo.work
+        ]
         self._due_by(self._crew.replace(tasks))
         self._due_by(todo.wake_at)
-
-    async def _enter(
-        self, account: Account, work: Sequence[Work], reached: dict[Query, int]
-    ) -> list[Task]:
-        """Enter work in the ledger, except what waits for its place and is there."""
-        stems = {
-            part.job.job_id: task.stem
-            for part in work
-            if (task := self._crew.waiting((account.owner, part.job.job_id)))
-        }
-        new = [part for part in work if part.job.job_id not in stems]
-        if new or (account, reached) != self._reached:
-            with disk_trouble():
-                stems |= await self._gallery.note(
-                    ledger.take_up, account, new, _now(), reached
-                )
-        self._reached = account, reached  # all that the snapshot shows is known now
-        return [
-            Task(account, part, stems[part.job.job_id], is_large(part.job))
-            for part in work
-        ]
 
     async def _attempt(self, task: Task, turn: Turn) -> bool:
         """Take a job as far as it goes now; return whether the disk took a file."""

@@ -445,11 +445,11 @@ async def test_a_job_that_settles_during_a_look_is_not_done_twice(
     async with house(tmp_path, source) as home:
         home.pipeline.offer(ME, Snapshot(ME.owner, (wanted,), ()))
         await home.until("fetching")
-        read = home.gallery.read
+        note = home.gallery.note
 
         async def stale(do: Any, *args: Any) -> Any:
-            found = await read(do, *args)
-            if do is ledger.known and len(args[1]) == 2:
+            found = await note(do, *args)
+            if do is ledger.take_up and len(args[1]) == 2:
                 # The job settles after the ledger was read and before that is used.
                 asked.set()
                 await home.until("done")
@@ -457,7 +457,7 @@ async def test_a_job_that_settles_during_a_look_is_not_done_twice(
                     await asyncio.sleep(0)
             return found
 
-        monkeypatch.setattr(home.gallery, "read", stale)
+        monkeypatch.setattr(home.gallery, "note", stale)
         home.pipeline.offer(ME, Snapshot(ME.owner, (wanted, other), ()))
         await home.pipeline.settled(ME.owner, "other")
         monkeypatch.undo()
@@ -492,7 +492,7 @@ async def test_many_jobs_are_entered_at_once_and_worked_on_a_few_at_a_time(
         home.pipeline.offer(ME, Snapshot(ME.owner, tuple(jobs), ()))
         await asyncio.wait_for(home.pipeline.caught_up(), 30)
         assert 2 <= at_once <= 16
-        assert calls.count(ledger.known) == calls.count(ledger.take_up) == 1
+        assert calls.count(ledger.take_up) == 1
         assert calls.count(ledger.settle) == 300
         assert calls.count(ledger.open_jobs) == 1
         assert items.placed not in calls
@@ -576,18 +576,18 @@ async def test_what_waits_for_a_place_during_a_look_is_started_once(
         disk.waits_for = {"j0": first} | dict.fromkeys(("j1", "j2", "j3"), rest)
         home.pipeline.offer(ME, Snapshot(ME.owner, jobs, ()))
         await home.until("fetching")
-        read = home.gallery.read
+        note = home.gallery.note
 
         async def slow(do: Any, *args: Any) -> Any:
-            found = await read(do, *args)
-            if do is ledger.known and len(args[1]) == 6 and not first.is_set():
+            found = await note(do, *args)
+            if do is ledger.take_up and len(args[1]) == 6 and not first.is_set():
                 first.set()
                 await home.until("done")
                 while (ME.owner, "j0") in home.pipeline.in_flight:  # noqa: ASYNC110 -- it tells nobody
                     await asyncio.sleep(0)
             return found
 
-        monkeypatch.setattr(home.gallery, "read", slow)
+        monkeypatch.setattr(home.gallery, "note", slow)
         home.pipeline.offer(ME, Snapshot(ME.owner, jobs, ()))
         while not first.is_set() or not home.pipeline.has_looked:  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0.001)

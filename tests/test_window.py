@@ -6,7 +6,7 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -497,13 +497,17 @@ async def test_following_the_ledger_writes_nothing_to_it(
     async with at_home(state, backend.token_file) as home:
         await home.event("feed", "live")
         written: list[Any] = []
-        write = home.database.write
 
-        async def note(do: Any, *args: Any, **kwargs: Any) -> Any:
-            written.append(do)
-            return await write(do, *args, **kwargs)
+        def noting(hand_in: Callable[..., Awaitable[Any]]) -> Any:
+            async def note(do: Any, *args: Any, **kwargs: Any) -> Any:
+                written.append(do)
+                return await hand_in(do, *args, **kwargs)
 
-        monkeypatch.setattr(home.database, "write", note)
+            return note
+
+        for kind in ("note", "write"):
+            hand_in = getattr(home.database, kind)
+            monkeypatch.setattr(home.database, kind, noting(hand_in))
         for n in range(3):
             finish(backend, f"j{n}")
             await home.event("job", "done", jobId=f"j{n}")

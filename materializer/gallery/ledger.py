@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from materializer import naming
@@ -19,7 +19,7 @@ from materializer.model import (
     Query,
     Settlement,
 )
-from materializer.plan import OVERLAP_MS, Known, Work
+from materializer.plan import OVERLAP_MS, Known, Plan, Work
 
 GONE = "gone", "the backend no longer has this job"
 
@@ -104,17 +104,22 @@ def remember(
 def take_up(
     db: sqlite3.Connection,
     account: Account,
-    work: Sequence[Work],
+    job_ids: Sequence[str],
+    decide: Callable[[Mapping[str, Known]], Plan],
+    waiting: Collection[str],
     now: int,
     reached: Mapping[Query, int],
-) -> dict[str, str]:
-    """Enter the work that a snapshot calls for, then move the cursors, as `advance`.
+) -> tuple[Plan, dict[str, str]]:
+    """Decide by what is known of some jobs, and enter the work that comes of it.
 
-    Returns what `remember` does.
+    What is `waiting` to be done is entered already. Then the cursors move, as in
+    `advance`. Returns what was decided, and for what was entered what `remember` does.
     """
-    stems = remember(db, account, work) if work else {}
+    plan = decide(known(db, account.owner, job_ids))
+    new = [part for part in plan.work if part.job.job_id not in waiting]
+    stems = remember(db, account, new) if new else {}
     advance(db, account, now, reached)
-    return stems
+    return plan, stems
 
 
 def submit(db: sqlite3.Connection, account: Account, job_id: str, now: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from materializer.model import (
     Query,
     Settlement,
 )
-from materializer.plan import OVERLAP_MS, Known, Work
+from materializer.plan import OVERLAP_MS, Known, Plan, Work
 
 ME = Account("https://happy.example", "iss|me")
 MINUTE = 60_000
@@ -206,13 +207,25 @@ async def test_what_is_taken_up_is_entered_and_moves_the_cursors_in_one(
         await remember(gallery, one)
         await gallery.write(ledger.settle, ME, Settlement(one, "done"), LATE, {})
     new = job("new", at=T0 + MINUTE)
-    work = [Work(new, "open")]
-    stems = await gallery.write(ledger.take_up, ME, work, LATE, EVERYTHING)
-    assert stems == {"new": "new"}
+    asked: list[dict[str, Known]] = []
+
+    def decide(known: Mapping[str, Known]) -> Plan:
+        asked.append(dict(known))
+        return Plan((Work(new, "open"),), (), (), None)
+
+    async def take_up(*waiting: str) -> tuple[Plan, dict[str, str]]:
+        return await gallery.note(
+            ledger.take_up, ME, ["old", "new"], decide, waiting, LATE, EVERYTHING
+        )
+
+    decided, stems = await take_up()
+    assert (decided.work, stems) == ((Work(new, "open"),), {"new": "new"})
+    assert [*asked[0]] == ["old"]
     assert (await known(gallery, "new")).state == "pending"
     assert await since(gallery) == T0 - OVERLAP_MS
     await gallery.write(ledger.settle, ME, Settlement(new, "done"), LATE, {})
-    assert await gallery.write(ledger.take_up, ME, [], LATE, EVERYTHING) == {}
+    assert (await take_up("new"))[1] == {}
+    assert (await known(gallery, "new")).state == "done"
     assert await since(gallery) == T0 + MINUTE - OVERLAP_MS
 
 
