@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from materializer import __version__, naming, outputs, structure
@@ -25,6 +26,19 @@ Emit = Callable[[str, str, dict[str, Any]], None]
 _LARGE = {"video", "model3d", "download"}
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of some outputs: the files, and why others are missing.
+
+    Attributes:
+        trouble: why the disk could not keep one of them.
+    """
+
+    placed: tuple[Placed, ...]
+    errors: tuple[FetchError, ...]
+    trouble: DiskTrouble | None = None
+
+
 class Delivery:
     """Fetches, verifies, names and places outputs."""
 
@@ -39,28 +53,24 @@ class Delivery:
 
     async def deliver_each(
         self, job: Job, wanted: Iterable[Output], stem: str, emit: Emit
-    ) -> tuple[list[Placed], list[FetchError]]:
-        """Deliver outputs side by side; return the files, and why others are missing.
-
-        Raises:
-            DiskTrouble: they could not be kept.
-        """
+    ) -> Delivered:
+        """Deliver outputs side by side, whatever becomes of the others."""
         placed: list[Placed] = []
         errors: list[FetchError] = []
+        troubles: list[DiskTrouble] = []
 
         async def attempt(output: Output) -> None:
             try:
                 placed.append(await self.deliver(job, output, stem, emit))
             except FetchError as error:
                 errors.append(error)
+            except DiskTrouble as trouble:
+                troubles.append(trouble)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for output in wanted:
-                    group.create_task(attempt(output))
-        except* DiskTrouble as trouble:
-            raise trouble.exceptions[0] from None
-        return placed, errors
+        async with asyncio.TaskGroup() as group:
+            for output in wanted:
+                group.create_task(attempt(output))
+        return Delivered(tuple(placed), tuple(errors), next(iter(troubles), None))
 
     async def deliver(self, job: Job, output: Output, stem: str, emit: Emit) -> Placed:
         """Fetch one output and put it in its place.

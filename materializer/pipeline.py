@@ -25,9 +25,9 @@ from materializer.delivery import Delivery
 from materializer.errors import DiskTrouble, FetchError, LinkGone
 from materializer.fetch import Fetcher
 from materializer.gallery import Gallery, items, ledger
-from materializer.model import Account, Placed, Query, Snapshot
+from materializer.model import Account, Placed, Query, Settlement, Snapshot
 from materializer.place import Places, disk_trouble
-from materializer.plan import conclude, is_large, plan
+from materializer.plan import Work, conclude, is_large, plan
 from materializer.recorder import Recorder
 from materializer.retry import Tried, recall
 from materializer.turns import Turn
@@ -277,9 +277,13 @@ class Pipeline:
         self._recorder.begun(account, work.job)
         promised = outputs.extract(work.job.output)
         missing = [out for out in promised.outputs if out.index not in work.have]
-        placed, errors = await self._delivery.deliver_each(
+        delivered = await self._delivery.deliver_each(
             work.job, missing, task.stem, partial(self._emit, account.owner)
         )
+        placed, errors = delivered.placed, delivered.errors
+        if delivered.trouble is not None:
+            await self._keep(account, work, placed)
+            raise delivered.trouble
         settlement = conclude(
             work,
             recognised=promised.recognised,
@@ -303,6 +307,14 @@ class Pipeline:
             self._tried[account.owner].pop(work.job.job_id, None)
             await self._places.sweep(task.stem)
         return bool(placed)
+
+    async def _keep(
+        self, account: Account, work: Work, placed: tuple[Placed, ...]
+    ) -> None:
+        """Enter what the disk took before it was in trouble, so that it stays had."""
+        if placed:
+            held = Settlement(work.job, "pending", placed, attempts=work.attempts)
+            await self._recorder.settle(account, held, _now(), {})
 
     async def _placed(self, task: Task) -> tuple[Placed, ...]:
         with disk_trouble():

@@ -14,7 +14,15 @@ from materializer import config, outputs
 from materializer.errors import DiskTrouble
 from materializer.fetch import Fetcher, Guard, Rules
 from materializer.gallery import Gallery, items, ledger, outbox
-from materializer.model import Account, Job, JobError, JobRecord, Snapshot
+from materializer.model import (
+    Account,
+    Job,
+    JobError,
+    JobRecord,
+    Output,
+    Placed,
+    Snapshot,
+)
 from materializer.pipeline import Pipeline
 from materializer.place import Places
 from origin import Origin
@@ -315,6 +323,29 @@ async def test_a_full_disk_pauses_and_counts_no_attempt(
         assert disk.tried == ["j"] * 3
         assert home.troubles == ["the disk is full", None]
         assert home.pipeline.disk_trouble is None
+
+
+async def test_what_the_disk_took_is_not_asked_for_again_with_what_did_not_fit(
+    source: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("materializer.pause.DISK_PAUSE", 0.05)
+    wanted = job({"images": [source.serve("/fits", PNG), source.serve("/large", PNG)]})
+    async with house(tmp_path, source) as home:
+        deliver, refusals = home.pipeline._delivery.deliver, [1, 1, 1]
+
+        async def hardly(job: Job, output: Output, *args: Any) -> Placed:
+            if output.index == 1 and refusals:
+                refusals.pop()
+                raise DiskTrouble("the disk is full")
+            return await deliver(job, output, *args)
+
+        monkeypatch.setattr(home.pipeline._delivery, "deliver", hardly)
+        await home.settle(wanted)
+        record = await home.record()
+        assert (record.state, record.attempts, len(record.files)) == ("done", 1, 2)
+        assert [head.split()[1] for head in source.requests] == ["/fits", "/large"]
+        [(_, asset)] = await home.updates()
+        assert len(asset["filePaths"]) == 2
 
 
 async def test_while_the_disk_is_full_one_job_tries_it_and_then_all_go_on(
