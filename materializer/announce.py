@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,8 +34,9 @@ class Subscription:
 class Announcer:
     """Tells consumers of display updates.
 
-    It reads rows, never messages: a wake-up says only that there may be more, so that
-    lost, early and repeated ones are harmless.
+    A wake-up says only that there may be more, so that lost, early and repeated ones
+    are harmless. What it brings along is told to whoever has been told all before it;
+    everybody else reads the rows.
 
     Args:
         owner: whose updates are shown now; None is nobody's.
@@ -46,6 +47,7 @@ class Announcer:
         self._owner = owner
         self._bells: set[asyncio.Event] = set()
         self._quiet = 0
+        self._latest: tuple[str | None, Sequence[DisplayUpdate]] = (None, ())
 
     def is_quiet(self) -> bool:
         """Whether nothing is to be opened now, by the wish of a client."""
@@ -59,8 +61,14 @@ class Announcer:
         finally:
             self._quiet -= 1
 
-    def wake(self) -> None:
-        """Look for updates: after a commit, or when the owner has changed."""
+    def wake(
+        self, owner: str | None = None, latest: Sequence[DisplayUpdate] = ()
+    ) -> None:
+        """Look for updates: after a commit, or when the owner has changed.
+
+        `latest` are those of `owner` that were just committed.
+        """
+        self._latest = owner, latest
         for bell in self._bells:
             bell.set()
 
@@ -101,7 +109,9 @@ class Announcer:
                 if self._owner() != owner:
                     owner = self._owner()
                     cursor = await self._place(consumer, owner)
-                page = await self._gallery.read(outbox.after, owner, cursor, _PAGE)
+                page = self._next(owner, cursor) or await self._gallery.read(
+                    outbox.after, owner, cursor, _PAGE
+                )
                 for update in page:
                     if self._owner() != owner:
                         break
@@ -112,6 +122,12 @@ class Announcer:
                         await bell.wait()
         finally:
             self._bells.discard(bell)
+
+    def _next(self, owner: str | None, cursor: int) -> Sequence[DisplayUpdate]:
+        """Return the latest updates, if they are what follows on `cursor`."""
+        whose, latest = self._latest
+        follow = latest and whose == owner and latest[0].seq == cursor + 1
+        return latest if follow else ()
 
     def _wire(self, update: DisplayUpdate, *, replay: bool) -> dict[str, Any]:
         held_back = update.action == "open" and self.is_quiet()

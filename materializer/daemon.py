@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -28,12 +28,13 @@ from materializer.gallery import Gallery, ledger, repair
 from materializer.inventory import Inventory
 from materializer.ipc.connection import Method
 from materializer.methods import Methods
+from materializer.model import DisplayUpdate
 from materializer.notices import Notices
 from materializer.notify import Click, Notifier
 from materializer.opener import open_on_desktop
 from materializer.pipeline import Pipeline
 from materializer.place import Places, disk_trouble
-from materializer.presence import Events, Presence
+from materializer.presence import Events, Pages, Presence
 from materializer.subscriber import Subscriber
 from materializer.thumbnails.keeper import Thumbnails
 from materializer.thumbnails.shelf import Shelf
@@ -79,7 +80,7 @@ class Daemon:
         events = Events()
         places = Places(settings.paths.outputs, settings.paths.partial)
         announcer = Announcer(gallery, lambda: presence.shown_owner)
-        audience = Audience()
+        audience, pages = Audience(), Pages()
         self._notices = Notices(
             gallery,
             Notifier(),
@@ -88,7 +89,7 @@ class Daemon:
             audience,
             level=settings.notifications,
             click=Click(
-                "Open the folder", lambda: open_on_desktop(settings.paths.outputs)
+                "Open", lambda: open_on_desktop(pages.newest or settings.paths.outputs)
             ),
         )
 
@@ -105,8 +106,10 @@ class Daemon:
             emit=emit,
         )
 
-        def announced() -> None:
-            announcer.wake()
+        def announced(
+            owner: str | None = None, updates: Sequence[DisplayUpdate] = ()
+        ) -> None:
+            announcer.wake(owner, updates)
             self._thumbnails.wake()
 
         self._inventory = Inventory(
@@ -150,6 +153,7 @@ class Daemon:
             events,
             credentials,
             audience=audience,
+            pages=pages,
             materialize=window.materialize,
             stop=stop,
         )

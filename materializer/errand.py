@@ -46,7 +46,7 @@ async def save(settings: Settings, account: Account, job: Job) -> JobRecord:
             Places(paths.outputs, paths.partial),
             settings,
             emit=lambda _owner, _topic, _type, _data: None,
-            on_announced=lambda: None,
+            on_announced=lambda _owner, _updates: None,
             on_failed=lambda: None,
         )
         pipeline.offer(account, Snapshot(account.owner, asked=(job,)))

@@ -25,7 +25,14 @@ from materializer.delivery import Delivery
 from materializer.errors import DiskTrouble, FetchError, LinkGone
 from materializer.fetch import Fetcher
 from materializer.gallery import Gallery, items, ledger
-from materializer.model import Account, Placed, Query, Settlement, Snapshot
+from materializer.model import (
+    Account,
+    DisplayUpdate,
+    Placed,
+    Query,
+    Settlement,
+    Snapshot,
+)
 from materializer.place import Places, disk_trouble
 from materializer.plan import Work, conclude, is_large, plan
 from materializer.recorder import Recorder
@@ -44,7 +51,7 @@ class Pipeline:
     Args:
         emit: tells local clients what happens to an account's jobs: owner, topic,
             type, data.
-        on_announced: called after announcements were committed.
+        on_announced: called with an owner's announcements that were committed.
         on_failed: called after a failure was recorded that the person must be told.
         is_quiet: whether nothing is to be opened now.
         on_disk_trouble: called with the words when files begin to wait for the disk,
@@ -65,7 +72,7 @@ class Pipeline:
         settings: Settings,
         *,
         emit: Callable[[str, str, str, dict[str, Any]], None],
-        on_announced: Callable[[], None],
+        on_announced: Callable[[str, Sequence[DisplayUpdate]], None],
         on_failed: Callable[[], None],
         is_quiet: Callable[[], bool] = lambda: False,
         on_disk_trouble: Callable[[str | None], None] = lambda words: None,
@@ -295,9 +302,11 @@ class Pipeline:
         )
         if settlement.payloads:
             await self._crew.wait(task, turn)
-        await self._recorder.settle(account, settlement, _now(), self._reach(account))
+        updates = await self._recorder.settle(
+            account, settlement, _now(), self._reach(account)
+        )
         self.fetching.discard(task.key)
-        self._recorder.settled(account, settlement)
+        self._recorder.settled(account, settlement, updates)
         if settlement.state == "pending":
             self._remember(task, errors)
             self._due_by(settlement.next_attempt_at)

@@ -9,7 +9,7 @@ from typing import Any
 
 from materializer import wording
 from materializer.gallery import Gallery, ledger
-from materializer.model import Account, Job, Query, Settlement
+from materializer.model import Account, DisplayUpdate, Job, Query, Settlement
 from materializer.place import disk_trouble
 from materializer.plan import is_quiet
 
@@ -24,7 +24,7 @@ class Recorder:
     Args:
         emit: tells local clients what happens to an account's jobs: owner, topic,
             type, data.
-        on_announced: called after announcements were committed.
+        on_announced: called with an account's announcements that were committed.
         on_failed: called after a failure was recorded that the person must be told.
         is_quiet: whether nothing is to be opened now.
     """
@@ -34,7 +34,7 @@ class Recorder:
         gallery: Gallery,
         *,
         emit: Callable[[str, str, str, dict[str, Any]], None],
-        on_announced: Callable[[], None],
+        on_announced: Callable[[str, Sequence[DisplayUpdate]], None],
         on_failed: Callable[[], None],
         is_quiet: Callable[[], bool],
     ) -> None:
@@ -78,14 +78,24 @@ class Recorder:
         settlement: Settlement,
         now: int,
         reached: Mapping[Query, int],
-    ) -> None:
-        """Enter what an attempt came to; `now` and `reached` are as in `advance`."""
+    ) -> list[DisplayUpdate]:
+        """Enter what an attempt came to; return what is to be announced.
+
+        `now` and `reached` are as in `advance`.
+        """
         if self._is_quiet():
             settlement = replace(settlement, action="register")
         with disk_trouble():
-            await self._gallery.write(ledger.settle, account, settlement, now, reached)
+            return await self._gallery.write(
+                ledger.settle, account, settlement, now, reached
+            )
 
-    def settled(self, account: Account, settlement: Settlement) -> None:
+    def settled(
+        self,
+        account: Account,
+        settlement: Settlement,
+        updates: Sequence[DisplayUpdate],
+    ) -> None:
         """Tell what an attempt came to, once that is entered."""
         error = settlement.error[1] if settlement.error else None
         self._tell(account, settlement.job, settlement.state, error)
@@ -94,7 +104,7 @@ class Recorder:
                 data = {"id": f"{settlement.job.job_id}_{placed.index}"}
                 self._emit(account.owner, "gallery", "added", data)
         if settlement.payloads:
-            self._on_announced()
+            self._on_announced(account.owner, updates)
         if settlement.tell:
             self._on_failed()
 

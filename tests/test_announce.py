@@ -73,6 +73,40 @@ async def test_what_came_before_is_replayed_and_what_comes_after_is_live(
     ]
 
 
+async def test_what_was_just_committed_is_told_without_a_look_at_the_rows(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near, far = Ear(), Ear()
+    await box.add(2)
+    announcer = Announcer(box.gallery, owner_a)
+    async with asyncio.TaskGroup() as tasks:
+        subscription = await announcer.subscribe("near", 2)
+        telling = [tasks.create_task(subscription.run(near))]
+        await box.gallery.read(outbox.newest)  # its first look is behind it
+        await box.add()
+        [latest] = await box.gallery.read(outbox.after, "a", 2, 9)
+        read, looks = box.gallery.read, []
+
+        async def note(do: Any, *args: Any) -> Any:
+            looks.append(args)
+            return await read(do, *args)
+
+        monkeypatch.setattr(box.gallery, "read", note)
+        announcer.wake("b", [latest])
+        announcer.wake("a", [latest])
+        assert [update["seq"] for update in await near.next(1)] == [3]
+        assert looks == []
+        behind = await announcer.subscribe("far", 0)
+        telling.append(tasks.create_task(behind.run(far)))
+        assert [update["seq"] for update in await far.next(3)] == [1, 2, 3]
+        await box.add()
+        announcer.wake()
+        for ear in (near, far):
+            assert [update["seq"] for update in await ear.next(1)] == [4]
+        for task in telling:
+            task.cancel()
+
+
 async def test_what_is_committed_between_subscribing_and_telling_is_live(
     box: Outbox,
 ) -> None:

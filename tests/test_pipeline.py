@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ from materializer.fetch import Fetcher, Guard, Rules
 from materializer.gallery import Gallery, items, ledger, outbox
 from materializer.model import (
     Account,
+    DisplayUpdate,
     Job,
     JobError,
     JobRecord,
@@ -72,8 +73,9 @@ class House:
                 self.happened.clear()
                 await self.happened.wait()
 
-    def count_announced(self) -> None:
-        self.announced += 1
+    def count_announced(self, owner: str, updates: Sequence[DisplayUpdate]) -> None:
+        assert owner == ME.owner
+        self.announced += len(updates)
 
     def count_failed(self) -> None:
         self.failed += 1

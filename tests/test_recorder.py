@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,15 @@ import pytest
 
 from materializer.errors import DiskTrouble
 from materializer.gallery import Gallery, items, ledger, outbox
-from materializer.model import SUBMITTED, Account, Job, JobError, Placed, Settlement
+from materializer.model import (
+    SUBMITTED,
+    Account,
+    DisplayUpdate,
+    Job,
+    JobError,
+    Placed,
+    Settlement,
+)
 from materializer.plan import Work
 from materializer.recorder import Recorder
 
@@ -28,7 +36,7 @@ class Office:
         self.recorder = Recorder(
             gallery,
             emit=self.emit,
-            on_announced=lambda: self.calls.append("announced"),
+            on_announced=self.announced,
             on_failed=lambda: self.calls.append("failed"),
             is_quiet=lambda: self.quiet,
         )
@@ -41,13 +49,18 @@ class Office:
         else:
             self.gallery_news.append((topic, type_, data))
 
+    def announced(self, owner: str, updates: Sequence[DisplayUpdate]) -> None:
+        assert owner == ME.owner
+        assert [update.seq for update in updates] == [1]
+        self.calls.append("announced")
+
     async def settle(self, **fields: Any) -> None:
         job = Job("j", "succeeded", completed_at=5)
         await self.gallery.write(ledger.remember, ME, [Work(job, "open")])
         settlement = Settlement(job, **fields)
-        await self.recorder.settle(ME, settlement, 9, {})
+        updates = await self.recorder.settle(ME, settlement, 9, {})
         assert self.told == []
-        self.recorder.settled(ME, settlement)
+        self.recorder.settled(ME, settlement, updates)
 
 
 @pytest.fixture
