@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from materializer import __version__, naming, outputs, structure
@@ -13,6 +14,7 @@ from materializer.errors import (
     DiskTrouble,
     FetchError,
     OutputDamaged,
+    OutputHeld,
     OutputRefused,
 )
 from materializer.fetch import Fetched, Fetcher, Guard, Order, Read, Rules, write
@@ -23,6 +25,7 @@ from materializer.sniff import is_page, sniff
 Emit = Callable[[str, str, dict[str, Any]], None]
 """Tells local clients of an event: topic, type, data."""
 
+_LOCK_STEP = 0.05
 _LARGE = {"video", "model3d", "download"}
 
 
@@ -120,15 +123,23 @@ class Delivery:
                         part,
                         limit=self._limit(output),
                         large=output.kind in _LARGE,
-                        present=await places.present(
-                            stem, output.index, job_id=job.job_id
+                        present=partial(
+                            places.present,
+                            stem,
+                            output.index,
+                            naming.endings(output),
+                            job_id=job.job_id,
                         ),
                         opener=places.opener,
                         reserve=reserve,
                         check=_check,
                         progress=_progress(job, output, emit),
                     )
-                    return await self._fetcher.download(order)
+                    while True:
+                        try:
+                            return await self._fetcher.download(order)
+                        except OutputHeld:
+                            await asyncio.sleep(_LOCK_STEP)
 
     def _limit(self, output: Output) -> int:
         limits = self._settings.max_bytes

@@ -14,6 +14,7 @@ MaterializerError
 │  │                                                                 a newer link
 │  ├─ OutputRefused       scheme, host or size that is not allowed   pipeline: final
 │  └─ OutputDamaged       cut short, wrong digest, an error page     pipeline: 4 times
+├─ OutputHeld             another program is writing the file        delivery: wait
 ├─ DiskTrouble            full, read-only or failing                 pipeline: pause
 ├─ GalleryUnusable        newer schema, or damaged                   cli: exit 2
 ├─ GatewayError           the gateway said no                        cli: exit 1
@@ -127,6 +128,12 @@ class OutputDamaged(FetchError):
     """What arrived is not whole, or not what was announced."""
 
     code = "damaged"
+
+
+class OutputHeld(MaterializerError):
+    """Another program is writing the file that an output may be."""
+
+    code = "held"
 
 
 class DiskTrouble(MaterializerError):

@@ -74,6 +74,16 @@ _BY_MIME = {
 }
 _SPELLINGS = {"jpeg": "jpg", "jpe": "jpg", "tif": "tiff", "aif": "aiff", "oga": "ogg"}
 
+# What the files of each kind usually end in.
+_USUAL: dict[Kind, tuple[str, ...]] = {
+    "image": ("png", "jpg", "jpeg", "webp", "gif", "svg"),
+    "video": ("mp4", "webm", "mov"),
+    "audio": ("mp3", "wav", "m4a", "ogg", "flac", "aac"),
+    "model3d": ("glb", "gltf", "obj", "stl", "fbx", "usdz", "zip"),
+    "download": ("bin", "zip", "json", "txt", "png", "jpg", "mp4", "mp3", "wav", "glb"),
+    "text": ("txt", "json"),
+}
+
 # What a text can be called without lying.
 _WRITTEN = frozenset("txt csv srt vtt json gltf obj stl ply fbx".split())
 
@@ -112,6 +122,12 @@ def stem(job_id: str, *, taken: bool = False) -> str:
 def file_name(stem: str, index: int, extension: str) -> str:
     """Return `<stem>_<index>.<extension>`."""
     return f"{stem}_{index}.{extension}"
+
+
+def endings(output: Output) -> tuple[str, ...]:
+    """Return what the name of an output is likely to end in, its promise first."""
+    hint, usual = _by_hint(output, None, None), _USUAL[output.kind]
+    return usual if hint is None or hint in usual else (hint, *usual)
 
 
 def read(name: str) -> tuple[str, int] | None:

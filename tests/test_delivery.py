@@ -178,6 +178,31 @@ async def test_a_file_that_is_there_is_taken_over(
     assert placed.sha256 == hashlib.sha256(there.read_bytes()).hexdigest()
 
 
+async def test_a_file_that_another_program_is_writing_is_waited_for(
+    room: Room, source: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = source.serve("/a", PNG)
+    final = room.paths.outputs / "j_0.png"
+    lock = final.with_name("j_0.png.lock")
+    lock.touch()
+    sleep = asyncio.sleep
+
+    async def finish(seconds: float) -> None:
+        assert source.requests == []
+        final.write_bytes(PNG)
+        lock.unlink()
+        await sleep(seconds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("materializer.delivery.asyncio.sleep", finish)
+        placed = await room.delivery().deliver(
+            JOB, Output(0, "image", Remote(url)), "j", room.emit
+        )
+    assert not lock.exists()
+    assert Path(placed.path) == final
+    assert len(source.requests) == 1
+
+
 async def test_what_an_earlier_attempt_left_is_gone_on_with(
     room: Room, source: Origin
 ) -> None:

@@ -336,3 +336,19 @@ def test_a_file_name_tells_its_stem_and_index(job_id: str) -> None:
 )
 def test_other_names_are_not_ours(name: str) -> None:
     assert naming.read(name) is None
+
+
+# --- what a name is likely to end in, before the content is known
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_promised_is_among_the_likely_endings(kind: Kind) -> None:
+    for output in (
+        Output(0, kind, Remote("https://h/x")),
+        Output(0, kind, Remote("https://h/x.csv?sig=1")),
+        Output(0, kind, Remote("https://h/x"), mime_type="video/x-msvideo"),
+        Output(0, kind, Remote("https://h/x"), file_name="x.php"),
+    ):
+        endings = naming.endings(output)
+        assert naming.extension(output, None) in endings
+        assert len({*endings}) == len(endings) < 12

@@ -96,7 +96,7 @@ class Order:
         part: the part file; what an earlier attempt left there is gone on with.
         limit: bytes that it may have at most.
         large: whether it may be so large that others should pass it.
-        present: a whole file that may be this output already.
+        present: returns a whole file that may be this output already, or None.
         opener: opens all files, as `os.open` does.
         reserve: called with the bytes still to come, before anything is asked for with
             0; raises DiskTrouble when there is no room.
@@ -111,7 +111,7 @@ class Order:
     part: Path
     limit: int
     large: bool = False
-    present: Path | None = None
+    present: Callable[[], Path | None] = lambda: None
     opener: Opener = private
     reserve: Callable[[int], None] = lambda _: None
     check: Callable[[bytes, int, Read], None] = lambda _head, _size, _read: None
@@ -217,14 +217,15 @@ class Fetcher:
         from materializer.fetch import body
 
         order.reserve(0)  # nothing is asked for where nothing fits
+        present = order.present()
         with self._ask(order.url, _range(part), cut) as answer:
             announced = _announced(answer, part)
             total = announced.total
             if total is not None and total > order.limit:
                 raise body.too_large(order.limit)
             kind = answer.headers.get("content-type")
-            if order.present is not None and total is not None:
-                adopted = _adopt(order, order.present, announced, kind)
+            if present is not None and total is not None:
+                adopted = _adopt(order, present, announced, kind)
                 if adopted is not None:
                     return adopted
             order.reserve((total or 0) - part.size)

@@ -15,6 +15,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
 from urllib.parse import quote
@@ -218,6 +219,7 @@ def _split(url: str) -> tuple[str, str, int, str]:
     return scheme, host, _PORTS[scheme] if port is None else port, target
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _authority(text: str) -> tuple[str, int | None]:
     if "@" in text:
         raise OutputRefused("its URL carries credentials")
@@ -264,6 +266,7 @@ def _bare(name: str) -> str:
     return name.lower().removesuffix(".")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _is_literal(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

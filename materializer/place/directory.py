@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import weakref
 from contextlib import suppress
@@ -27,12 +28,13 @@ _FILE = (
 )
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _SYNC = os.O_RDONLY if HOLDS else os.O_RDWR
+_SEPARATOR = re.compile(r"[/\\\0]")
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 
 def is_name(name: str) -> bool:
     """Whether it is one visible name, which leads nowhere else."""
-    return bool(name) and name[0] != "." and not {*name} & {"/", "\\", "\0"}
+    return name[:1] not in ("", ".") and _SEPARATOR.search(name) is None
 
 
 class Directory:
@@ -107,6 +109,10 @@ class Directory:
     def names(self) -> list[str]:
         """Return the names of what is in it."""
         return os.listdir(self.handle)  # noqa: PTH208 -- a Path holds no descriptor
+
+    def has(self, name: str) -> bool:
+        """Whether a file of this name is known to be there, be it behind a link."""
+        return os.access(self._at(name), os.F_OK, dir_fd=self._held)
 
     def stat(self, name: str) -> os.stat_result:
         """Return what is known of a file, or of a link itself."""

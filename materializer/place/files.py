@@ -97,20 +97,18 @@ class Files:
         """Remove an output, if it is there."""
         self._outputs().unlink(name)
 
-    def has(self, name: str) -> bool:
-        """Whether an output of this name stands there, which a link is not."""
-        try:
-            return stat.S_ISREG(self._outputs().stat(name).st_mode)
-        except FileNotFoundError:
-            return False
+    def first(self, names: Iterable[str]) -> str | None:
+        """Return the first of these that stands there as an output, as no link does."""
+        for name, known in self._there(names):
+            if stat.S_ISREG(known.st_mode):
+                return name
+        return None
 
-    def is_stale(self, lock: str) -> bool:
-        """Whether a lock of another program is there, but was left behind."""
-        try:
-            made = self._outputs().stat(lock).st_mtime
-        except FileNotFoundError:
-            return False
-        return time.time() - made >= LOCK_STALE
+    def are_held(self, names: Iterable[str]) -> bool:
+        """Whether another program is writing one of these, as its lock says."""
+        now = time.time()
+        locks = self._there(f"{name}.lock" for name in names)
+        return any(abs(now - known.st_mtime) < LOCK_STALE for _, known in locks)
 
     def written(self, part: str) -> int:
         """Return how long a part file is."""
@@ -172,6 +170,12 @@ class Files:
             part = _PART.fullmatch(name)
             if part is not None and is_over(part[1]):
                 partial.unlink(name)
+
+    def _there(self, names: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+        outputs = self._outputs()
+        for name in filter(outputs.has, names):
+            with suppress(FileNotFoundError):  # it has gone since
+                yield name, outputs.stat(name)
 
     def _outputs(self) -> Directory:
         return self._directories()[0]

@@ -13,17 +13,15 @@ from functools import partial as bound
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from materializer.errors import OutputHeld
 from materializer.place.directory import is_name
-from materializer.place.files import LOCK_STALE, Files, Stamp
+from materializer.place.files import Files, Stamp
 from materializer.place.group import GroupCommit, Step
-from materializer.place.listing import Listing
 from materializer.place.space import Space
 from materializer.place.trouble import disk_trouble
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_LOCK_STEP = 0.05
 
 
 class Places:
@@ -43,7 +41,6 @@ class Places:
         self.outputs = outputs
         self.partial = partial
         self._files = Files(outputs, partial)
-        self._listing = Listing(self._files.names)
         self._space = Space(self.free)
         self._group = GroupCommit(self._files.sync)
         self._begun: dict[str, set[str]] = {}
@@ -67,31 +64,33 @@ class Places:
         """
         return self._files.open(Path(path), flags)
 
-    async def present(
-        self, stem: str, index: int, *, job_id: str | None = None
+    def present(
+        self,
+        stem: str,
+        index: int,
+        endings: Collection[str],
+        *,
+        job_id: str | None = None,
     ) -> Path | None:
-        """Return the file that stands for an output already, if one does.
+        """Return the file that stands for an output already, if one does. It blocks.
 
-        It is `<stem>_<index>.<extension>`; for the first output of a job also
-        `<job_id>.<extension>`, as the reference app names what is no image. It may be
+        It is `<stem>_<index>.<ending>`; for the first output of a job also
+        `<job_id>.<ending>`, as the reference app names what is no image. It may be
         anything: whoever takes it over verifies it, and then calls `adopt`.
 
-        While another program holds the file's `.lock`, this waits for it to finish, at
-        most until the lock is LOCK_STALE seconds old.
+        Raises:
+            OutputHeld: another program holds the file's `.lock`, which is younger than
+                LOCK_STALE seconds.
         """
         beginnings = [f"{stem}_{index}"]
-        if index == 0 and job_id is not None:
+        if index == 0 and job_id is not None and is_name(job_id):
             beginnings.append(job_id)
-        if all(map(self._listing.lacks, beginnings)):
-            return None
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + LOCK_STALE
-        while True:
-            found, busy = await self._run(self._look, beginnings)
-            if not busy or clock() >= deadline:
-                return found
-            await asyncio.sleep(_LOCK_STEP)
-            self._listing.forget()
+        names = [f"{begin}.{end}" for begin in beginnings for end in endings]
+        with disk_trouble():
+            if self._files.are_held(names):
+                raise OutputHeld("another program is writing this file")
+            found = self._files.first(names)
+        return None if found is None else self.outputs / found
 
     async def names(self) -> list[str]:
         """Return the names of the files in the outputs directory, unsorted."""
@@ -138,7 +137,6 @@ class Places:
         """
         sync = None if synced else bound(self._files.sync_part, part.name)
         await self._make(sync, bound(self._files.rename, part.name, name))
-        self._listing.add(name)
         stem, _, _ = part.name.rpartition("_")
         self._begun.get(stem, set()).discard(part.name)
         return self.outputs / name
@@ -159,7 +157,6 @@ class Places:
             link = f"{name}.link"
             put = bound(self._files.rename_link, link, name)
             await self._make(bound(self._files.link, found.name, link), put)
-            self._listing.add(name)
         return self.outputs / name
 
     async def sweep(self, stem: str) -> None:
@@ -172,16 +169,6 @@ class Places:
     async def sweep_all_but(self, stems: Collection[str]) -> None:
         """Remove what all jobs but these have left in `.partial/`."""
         await self._run(self._files.sweep, lambda found: found not in stems)
-
-    def _look(self, beginnings: Collection[str]) -> tuple[Path | None, bool]:
-        """Return what is present, and whether somebody is or has just been at it."""
-        present, busy = None, False
-        for beginning in beginnings:
-            name, locks = self._listing.find(beginning)
-            busy = busy or not all(map(self._files.is_stale, locks))
-            if present is None and name is not None and self._files.has(name):
-                present = self.outputs / name
-        return present, busy
 
     async def _run(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with disk_trouble():

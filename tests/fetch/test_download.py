@@ -46,7 +46,7 @@ async def fetch(
     present: Path | None = None,
 ) -> Fetched:
     part = tmp_path / f"{hash(url)}.part"
-    return await fetcher.download(Order(url, part, limit, present=present))
+    return await fetcher.download(Order(url, part, limit, present=lambda: present))
 
 
 async def test_a_body_arrives_whole_hashed_and_private(
@@ -550,7 +550,7 @@ async def test_what_the_check_refuses_is_neither_kept_nor_gone_on_with(
     assert seen == [(LARGE[: 64 * 1024], len(LARGE), LARGE[-5:])]
     assert part.stat().st_size == 0
     (tmp_path / "there").write_bytes(LARGE)
-    order = Order(url, part, 2**30, check=check, present=tmp_path / "there")
+    order = Order(url, part, 2**30, check=check, present=lambda: tmp_path / "there")
     with pytest.raises(OutputDamaged, match="no picture"):
         await fetcher.download(order)
     assert len(seen) == 3

@@ -147,13 +147,13 @@ def test_a_link_under_the_final_name_gives_way_and_what_it_led_to_stays(
 ) -> None:
     (elsewhere / "secret").write_bytes(b"keep")
     (outputs / "a_0.png").symlink_to(elsewhere / "secret")
-    assert not files.has("a_0.png")
+    assert files.first(["a_0.png"]) is None
     (outputs / ".partial" / "a_0.part").write_bytes(b"new")
     files.rename("a_0.part", "a_0.png")
     assert not (outputs / "a_0.png").is_symlink()
     assert (outputs / "a_0.png").read_bytes() == b"new"
     assert (elsewhere / "secret").read_bytes() == b"keep"
-    assert files.has("a_0.png")
+    assert files.first(["a_0.gif", "a_0.png"]) == "a_0.png"
 
 
 def test_a_second_name_is_the_same_file(files: Files, outputs: Path) -> None:
@@ -222,17 +222,23 @@ def test_the_second_name_of_a_file_that_has_it_already_leaves_nothing_over(
 
 
 @pytest.mark.parametrize(
-    ("age", "stale"),
-    [(0, False), (-60, False), (LOCK_STALE - 5, False), (LOCK_STALE + 5, True)],
+    ("age", "held"),
+    [
+        (0, True),
+        (-60, True),
+        (-1e9, False),
+        (LOCK_STALE - 5, True),
+        (LOCK_STALE + 5, False),
+    ],
 )
-def test_a_lock_that_is_old_was_left_behind(
-    files: Files, outputs: Path, age: float, stale: bool
+def test_a_lock_holds_a_file_until_it_is_old(
+    files: Files, outputs: Path, age: float, held: bool
 ) -> None:
-    assert not files.is_stale("a_0.png.lock")
+    assert not files.are_held(["a_0.png"])
     (outputs / "a_0.png.lock").touch()
     made = time.time() - age
     os.utime(outputs / "a_0.png.lock", (made, made))
-    assert files.is_stale("a_0.png.lock") == stale
+    assert files.are_held(["a_0.png"]) == held
 
 
 def test_sweeping_takes_the_parts_of_a_stem_and_leaves_what_is_of_another(

@@ -10,21 +10,16 @@ from typing import Any
 
 import pytest
 
-from materializer.errors import DiskTrouble, OutputDamaged
+from materializer.errors import DiskTrouble, OutputDamaged, OutputHeld
 from materializer.place import Places, Stamp
 
-SOON = 10
+ENDINGS = ("png", "mp4")
 
 
 def part_of(places: Places, stem: str, data: bytes = b"whole") -> Path:
     part = places.part(stem, 0)
     part.write_bytes(data)
     return part
-
-
-def fill(places: Places) -> None:
-    for n in range(200):
-        (places.outputs / f"old{n}_0.png").touch()
 
 
 def write(places: Places, path: Path, data: bytes) -> None:
@@ -197,9 +192,10 @@ async def test_an_outputs_directory_that_is_gone_is_a_state_in_words(
 ) -> None:
     part = part_of(places, "job")
     (state / "media").rename(state / "away")
+    with pytest.raises(DiskTrouble, match="attach its disk"):
+        places.present("job", 0, ENDINGS)
     for trial in (
         places.commit(part, "job_0.png"),
-        places.present("job", 0),
         places.require_free(0),
         places.sweep("job"),
     ):
@@ -235,25 +231,22 @@ async def test_parts_are_opened_through_the_directory_that_is_held(
     assert (elsewhere / "secret").read_bytes() == b"keep"
 
 
-async def test_what_stands_under_the_name_already_is_found(places: Places) -> None:
-    assert await places.present("job", 1) is None
+def test_what_stands_under_the_name_already_is_found(places: Places) -> None:
+    assert places.present("job", 1, ENDINGS) is None
+    for name in ("job_10.png", "job_1.exe"):
+        (places.outputs / name).touch()
+    assert places.present("job", 1, ENDINGS) is None
     (places.outputs / "job_1.png").touch()
-    (places.outputs / "job_10.png").touch()
-    assert await places.present("job", 1) == places.outputs / "job_1.png"
+    assert places.present("job", 1, ENDINGS) == places.outputs / "job_1.png"
 
 
-async def test_what_stands_in_a_large_directory_is_found_without_reading_it_again(
+def test_what_is_looked_for_is_not_looked_for_among_all_the_others(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(places)
-    assert await places.present("job", 0) is None
-    monkeypatch.setattr(places._listing, "_read", lambda: pytest.fail("it was read"))
-    with monkeypatch.context() as patch:
-        patch.setattr(places, "_look", lambda _: pytest.fail("it looked"))
-        assert await places.present("job", 0) is None
-    await places.commit(part_of(places, "job"), "job_0.png")
-    assert await places.present("job", 0) == places.outputs / "job_0.png"
-    assert await places.present("old7", 0) == places.outputs / "old7_0.png"
+    (places.outputs / "job_0.png").touch()
+    assert places.free()  # opens the directories, which reads `.partial` once
+    monkeypatch.setattr("os.listdir", lambda _: pytest.fail("all of it was read"))
+    assert places.present("job", 0, ENDINGS) == places.outputs / "job_0.png"
 
 
 @pytest.mark.parametrize(
@@ -265,87 +258,53 @@ async def test_what_stands_in_a_large_directory_is_found_without_reading_it_agai
         (["JOB.mp4", "job.x.mp4", "job"], 0, None),
     ],
 )
-async def test_the_reference_apps_name_counts_for_the_first_output(
+def test_the_reference_apps_name_counts_for_the_first_output(
     places: Places, files: list[str], index: int, found: str | None
 ) -> None:
     for name in files:
         (places.outputs / name).touch()
-    present = await places.present("job", index, job_id="job")
+    present = places.present("job", index, ENDINGS, job_id="job")
     assert (present and present.name) == found
 
 
 @pytest.mark.parametrize("job_id", ["", ".partial", "../job", "a/b", "."])
-async def test_a_job_id_that_is_no_name_finds_nothing(
-    places: Places, job_id: str
-) -> None:
-    assert await places.present("job=1", 0, job_id=job_id) is None
+def test_a_job_id_that_is_no_name_finds_nothing(places: Places, job_id: str) -> None:
+    assert places.present("job=1", 0, ENDINGS, job_id=job_id) is None
 
 
-async def test_a_link_is_not_taken_for_an_output(
-    places: Places, elsewhere: Path
-) -> None:
+def test_a_link_is_not_taken_for_an_output(places: Places, elsewhere: Path) -> None:
     (elsewhere / "file").touch()
     (places.outputs / "job_0.png").symlink_to(elsewhere / "file")
-    assert await places.present("job", 0) is None
-
-
-@pytest.mark.parametrize("large", [False, True])
-async def test_a_file_that_another_program_is_writing_is_waited_for(
-    places: Places, monkeypatch: pytest.MonkeyPatch, large: bool
-) -> None:
-    if large:
-        fill(places)
-    monkeypatch.setattr("materializer.place.listing._FRESH", 1e9)
-    looked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    is_stale = places._files.is_stale
-
-    def note(lock: str) -> bool:
-        loop.call_soon_threadsafe(looked.set)
-        return is_stale(lock)
-
-    monkeypatch.setattr(places._files, "is_stale", note)
-    lock = places.outputs / "job_0.png.lock"
-    lock.touch()
-    async with asyncio.timeout(SOON), asyncio.TaskGroup() as tasks:
-        present = tasks.create_task(places.present("job", 0))
-        for _ in range(2):
-            looked.clear()
-            await looked.wait()
-        assert not present.done()
-        (places.outputs / "job_0.png").touch()
-        lock.unlink()
-    assert present.result() == places.outputs / "job_0.png"
+    assert places.present("job", 0, ENDINGS) is None
 
 
 @pytest.mark.parametrize("lock", ["job_0.png.lock", "job.mp4.lock"])
-async def test_a_lock_that_was_left_behind_is_ignored(
+def test_a_file_that_another_program_is_writing_is_held(
     places: Places, lock: str
 ) -> None:
+    (places.outputs / "job_0.png").touch()
     (places.outputs / lock).touch()
-    os.utime(places.outputs / lock, (1, 1))
-    async with asyncio.timeout(SOON):
-        assert await places.present("job", 0, job_id="job") is None
+    with pytest.raises(OutputHeld):
+        places.present("job", 0, ENDINGS, job_id="job")
+    (places.outputs / lock).unlink()
+    found = places.present("job", 0, ENDINGS, job_id="job")
+    assert found == places.outputs / "job_0.png"
 
 
-async def test_nobody_is_waited_for_longer_than_a_lock_is_good(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("written", [1, 2**33])  # long ago, or by a clock far ahead
+@pytest.mark.parametrize("lock", ["job_0.png.lock", "job.mp4.lock"])
+def test_a_lock_that_was_left_behind_is_ignored(
+    places: Places, lock: str, written: int
 ) -> None:
-    monkeypatch.setattr("materializer.place.places.LOCK_STALE", 0.2)
-    lock = places.outputs / "job.mp4.lock"
-    lock.touch()
-    os.utime(lock, (2**33, 2**33))  # of a clock that is far ahead
-    (places.outputs / "job.mp4").touch()
-    async with asyncio.timeout(SOON):
-        present = await places.present("job", 0, job_id="job")
-    assert present == places.outputs / "job.mp4"
+    (places.outputs / lock).touch()
+    os.utime(places.outputs / lock, (written, written))
+    assert places.present("job", 0, ENDINGS, job_id="job") is None
 
 
-async def test_the_locks_of_other_files_hold_nobody_up(places: Places) -> None:
+def test_the_locks_of_other_files_hold_nobody_up(places: Places) -> None:
     for name in ("job_1.png.lock", "job_00.png.lock", "jobs.mp4.lock"):
         (places.outputs / name).touch()
-    async with asyncio.timeout(SOON):
-        assert await places.present("job", 0, job_id="job") is None
+    assert places.present("job", 0, ENDINGS, job_id="job") is None
 
 
 async def test_a_file_that_is_adopted_is_made_durable_where_it_is(
@@ -369,7 +328,7 @@ async def test_a_file_of_the_reference_app_gets_our_name_and_keeps_its_own(
     assert final.samefile(found)
     assert calls.made == ["job.mp4", "job_0.mp4.link -> job_0.mp4", "outputs"]
     assert left(places) == []
-    assert await places.present("job", 0) == final
+    assert places.present("job", 0, ENDINGS) == final
 
 
 async def test_a_second_name_never_stands_where_parts_are_written(
@@ -407,7 +366,7 @@ async def test_what_was_begun_since_the_start_is_swept_too(places: Places) -> No
 async def test_a_job_that_has_left_nothing_costs_no_look(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await places.present("job", 0) is None
+    await places.require_free(0)
     await places.commit(part_of(places, "job"), "job_0.png")
     monkeypatch.setattr(places._files, "sweep", lambda _: pytest.fail("it looked"))
     await places.sweep("job")
