@@ -23,22 +23,28 @@ from materializer.plan import OVERLAP_MS, Known, Plan, Work
 
 GONE = "gone", "the backend no longer has this job"
 
-# The newest completion beyond a cursor below which nothing is open.
-_SETTLED = """
-SELECT (
-  SELECT max(finished_at) FROM jobs j
-  WHERE j.owner = c.owner AND j.deployment = c.deployment
-    AND (j.status = 'succeeded') = ?1 AND j.state <> 'pending'
-    AND j.finished_at > c.since + ?6 AND j.finished_at <= ?2
-    AND j.finished_at < coalesce((
-      SELECT min(finished_at) FROM jobs o
-      WHERE o.owner = c.owner AND o.deployment = c.deployment
-        AND (o.status = 'succeeded') = ?1 AND o.state = 'pending'
+# To the newest completion beyond it below which nothing is open. What has settled is
+# said so that an index finds it from its newer end, however many jobs there are.
+_ADVANCE = """
+UPDATE cursors AS c SET since = coalesce((
+  SELECT max(finished_at) - ?5 FROM jobs j
+  WHERE j.owner = c.owner AND j.deployment = c.deployment AND {settled}
+    AND j.finished_at > c.since + ?5
+    AND j.finished_at <= min(?1, coalesce((
+      SELECT min(finished_at) - 1 FROM jobs o
+      WHERE o.owner = c.owner AND o.deployment = c.deployment AND o.state = 'pending'
+        AND (o.status = 'succeeded') = (c.query = 'succeeded')
         AND o.finished_at >= c.since
-    ), 9223372036854775807)
-) AS settled
-FROM cursors c WHERE c.deployment = ?3 AND c.owner = ?4 AND c.query = ?5
+    ), ?1))
+), since)
+WHERE deployment = ?2 AND owner = ?3 AND query = ?4
 """
+_ADVANCE_OF: dict[Query, str] = {
+    "succeeded": _ADVANCE.format(
+        settled="j.status = 'succeeded' AND j.state <> 'pending'"
+    ),
+    "failed": _ADVANCE.format(settled="j.status <> 'succeeded' AND j.state = 'failed'"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,15 +266,7 @@ def advance(
     """
     for query, reach in reached.items():
         place = (account.deployment, account.owner, query)
-        found = db.execute(
-            _SETTLED, (query == "succeeded", min(reach, now), *place, OVERLAP_MS)
-        ).fetchone()
-        if found and found["settled"] is not None:
-            db.execute(
-                "UPDATE cursors SET since = ? WHERE deployment = ? AND owner = ?"
-                " AND query = ?",
-                (found["settled"] - OVERLAP_MS, *place),
-            )
+        db.execute(_ADVANCE_OF[query], (min(reach, now), *place, OVERLAP_MS))
 
 
 def standing(db: sqlite3.Connection, account: Account) -> Standing:

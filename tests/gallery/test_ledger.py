@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -227,6 +228,34 @@ async def test_what_is_taken_up_is_entered_and_moves_the_cursors_in_one(
     assert (await take_up("new"))[1] == {}
     assert (await known(gallery, "new")).state == "done"
     assert await since(gallery) == T0 + MINUTE - OVERLAP_MS
+
+
+async def test_moving_the_cursors_looks_at_a_few_of_many_jobs(
+    gallery: Gallery,
+) -> None:
+    """First 5,000 have settled, then nothing has, then an old one is open."""
+
+    def fill(db: sqlite3.Connection) -> None:
+        for n in range(5000):
+            one = job(f"j{n}", at=T0 + n)
+            ledger.remember(db, ME, [Work(one, "open")])
+        db.execute("UPDATE jobs SET state = 'done'")
+
+    def steps(db: sqlite3.Connection) -> int:
+        taken: list[int] = []
+        db.set_progress_handler(lambda: taken.append(10), 10)
+        ledger.advance(db, ME, LATE, EVERYTHING)
+        db.set_progress_handler(None, 0)
+        return sum(taken)
+
+    await since(gallery)
+    await gallery.write(fill)
+    assert await gallery.write(steps) < 1000
+    assert await since(gallery) == T0 + 4999 - OVERLAP_MS
+    assert await gallery.write(steps) < 1000
+    await remember(gallery, job("old", at=T0 + 5))
+    assert await gallery.write(steps) < 1000
+    assert await since(gallery) == T0 + 4999 - OVERLAP_MS
 
 
 async def test_a_settlement_moves_only_the_cursor_of_its_own_query(
