@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
-from materializer.errors import DiskTrouble
 from materializer.gallery import Gallery, items
 from materializer.inventory import Inventory
+from materializer.ipc import contract
 from materializer.ipc.connection import Connection
-from materializer.ipc.jsonlines import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    NOT_FOUND,
-    RpcError,
-)
+from materializer.ipc.jsonlines import INVALID_PARAMS, NOT_FOUND, RpcError
 from materializer.presence import Presence
-
-if TYPE_CHECKING:
-    from materializer.ipc import contract
 
 _UNKNOWN = "no such item is in the gallery"
 
@@ -45,7 +38,7 @@ class GalleryMethods:
     async def _list(
         self, _: Connection, params: contract.GalleryList
     ) -> dict[str, Any]:
-        wanted = items.Wanted(**params.model_dump())
+        wanted = items.Wanted(**asdict(params))
         try:
             page = await self._gallery.read(
                 items.page, self._presence.shown_owner, wanted
@@ -68,21 +61,15 @@ class GalleryMethods:
         owner = self._presence.shown_owner
         if owner is None:
             raise RpcError(NOT_FOUND, _UNKNOWN)
-        try:
-            removed = await self._inventory.remove(
-                owner, params.id, delete_file=params.delete_file
-            )
-        except DiskTrouble as error:
-            raise RpcError(INTERNAL_ERROR, str(error)) from error
+        removed = await self._inventory.remove(
+            owner, params.id, delete_file=params.delete_file
+        )
         if not removed:
             raise RpcError(NOT_FOUND, _UNKNOWN)
         return {"removed": True}
 
     async def _rebuild(self, _: Connection, __: contract.NoParams) -> dict[str, Any]:
-        try:
-            rebuilt = await self._inventory.rebuild()
-        except DiskTrouble as error:
-            raise RpcError(INTERNAL_ERROR, str(error)) from error
+        rebuilt = await self._inventory.rebuild()
         if self._presence.shown_owner is None:
             self._presence.last_owner = ""
         return {"added": rebuilt.added, "damaged": list(rebuilt.damaged)}

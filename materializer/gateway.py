@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -121,7 +123,7 @@ def _refusal(
     status = response.status_code
     if status == httpx.codes.UNAUTHORIZED:
         return SignInNeeded(wording.shown(said) or _SIGN_IN, action=action or None)
-    retry_after = _seconds(response.headers.get("retry-after", ""))
+    retry_after = _asked(response.headers.get("retry-after", ""))
     advice = wording.advice(said, code, status=status, retry_after=retry_after)
     return GatewayError(
         wording.shown(said) or f"Stella media request failed with status {status}.",
@@ -143,5 +145,13 @@ def _body(response: httpx.Response) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def _seconds(text: str) -> float | None:
-    return float(text[:9]) if text.isascii() and text.isdigit() else None
+def _asked(retry_after: str) -> float | None:
+    """Return the seconds that are to be waited, which may be told as a date."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after[:9])
+    try:
+        when = parsedate_to_datetime(retry_after)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    left = when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)
+    return max(0.0, left.total_seconds())

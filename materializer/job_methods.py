@@ -6,18 +6,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from materializer.audience import Audience, Key
 from materializer.gallery import Gallery, items, ledger, wishes
+from materializer.ipc import contract
 from materializer.ipc.connection import Connection
 from materializer.ipc.jsonlines import CONFLICT, NOT_FOUND, NOT_SIGNED_IN, RpcError
 from materializer.model import Account, JobRecord
 from materializer.pipeline import Pipeline
 from materializer.presence import Events, Presence
-
-if TYPE_CHECKING:
-    from materializer.ipc import contract
 
 log = logging.getLogger(__name__)
 

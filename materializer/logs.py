@@ -142,6 +142,8 @@ def _json(record: logging.LogRecord) -> str:
         "logger": record.name,
         "message": redact(_message(record)),
     }
+    if (job_id := _job(record)) is not None:
+        line["jobId"] = redact(job_id)
     if traceback := _traceback(record):
         line["exception"] = redact(traceback)
     return json.dumps(line, ensure_ascii=False)
@@ -178,6 +180,12 @@ def _message(record: logging.LogRecord) -> str:
         return record.getMessage()
     except Exception as error:  # noqa: BLE001 - a wrong log call must not lose its record
         return f"{record.msg} ({type(error).__name__} while formatting)"
+
+
+def _job(record: logging.LogRecord) -> str | None:
+    """Return the id of the job that a record tells of: its words begin with it."""
+    told = record.args if isinstance(record.args, tuple) else ()
+    return str(told[0]) if told and str(record.msg).startswith("job %s") else None
 
 
 def _traceback(record: logging.LogRecord) -> str:

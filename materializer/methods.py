@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from materializer import __version__
+from materializer import __version__, notice_methods
 from materializer.announce import Announcer
 from materializer.audience import Audience
 from materializer.config import Settings
 from materializer.credentials import Credentials
 from materializer.errors import DiskTrouble, SettingsInvalid
-from materializer.gallery import Gallery, items, ledger
+from materializer.gallery import Gallery
+from materializer.gallery.standing import standing
 from materializer.gallery_methods import GalleryMethods
 from materializer.inventory import Inventory
+from materializer.ipc import contract
 from materializer.ipc.connection import Connection, Method
 from materializer.ipc.greeting import greeting
-from materializer.ipc.jsonlines import INVALID_PARAMS, RpcError
+from materializer.ipc.jsonlines import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from materializer.job_methods import JobMethods
 from materializer.model import Account
 from materializer.notice_methods import NoticeMethods
 from materializer.pipeline import Pipeline
 from materializer.place import Places
-from materializer.presence import Events, Presence
+from materializer.presence import Events, Pages, Presence
 
-if TYPE_CHECKING:
-    from materializer.ipc import contract
+log = logging.getLogger(__name__)
+
+Run = Callable[[Connection, Any], Awaitable[object]]
 
 
 class Methods:
@@ -52,6 +56,7 @@ class Methods:
         credentials: Credentials,
         *,
         audience: Audience,
+        pages: Pages,
         materialize: Callable[[Account, str], Awaitable[None]],
         stop: asyncio.Event,
     ) -> None:
@@ -64,6 +69,7 @@ class Methods:
         self._events = events
         self._credentials = credentials
         self._audience = audience
+        self._pages = pages
         self._items = GalleryMethods(presence, gallery, inventory)
         self._jobs = JobMethods(
             presence, gallery, pipeline, events, audience, materialize=materialize
@@ -78,7 +84,7 @@ class Methods:
 
     def table(self) -> Mapping[str, Method[Any]]:
         """Return the method table for the server."""
-        run: dict[str, Callable[[Connection, Any], Awaitable[object]]] = {
+        run: dict[str, Run] = {
             "display.subscribe": self._display_subscribe,
             "display.ack": self._display_ack,
             "display.suppress": self._display_suppress,
@@ -95,7 +101,8 @@ class Methods:
             self._settings.state_dir, lambda: self._presence.owner
         )
         return {"hello": hello} | {
-            name: Method(_reader(name), do) for name, do in run.items()
+            name: Method(contract.reader(contract.PARAMS[name]), _in_words(name, do))
+            for name, do in run.items()
         }
 
     async def _display_subscribe(
@@ -108,6 +115,10 @@ class Methods:
             await (connection.drain() if update["replay"] else connection.give_way())
 
         self._begin(connection, "display", place.run(send))
+        if params.page is not None:
+            self._begin(connection, "page", self._pages.keep(params.page))
+        else:
+            self._end(connection, "page")
         return {"cursor": place.cursor}
 
     async def _display_ack(
@@ -143,7 +154,7 @@ class Methods:
     ) -> dict[str, Any]:
         try:
             token = self._credentials.set(
-                params.token.get_secret_value(), params.convex_url, params.site_url
+                params.token, params.convex_url, params.site_url
             )
         except SettingsInvalid as error:
             raise RpcError(INVALID_PARAMS, str(error)) from error
@@ -157,11 +168,11 @@ class Methods:
         self, _: Connection, __: contract.NoParams
     ) -> dict[str, Any]:
         presence, account = self._presence, self._presence.account
-        counts = await self._gallery.read(items.counts, presence.shown_owner)
+        gallery = await self._gallery.read(standing, presence.shown_owner, account)
+        counts = gallery.counts
         fetching = sum(
             owner == presence.shown_owner for owner, _ in self._pipeline.fetching
         )
-        since = await self._gallery.read(ledger.cursor, account) if account else None
         feed = presence.feed
         return {
             "version": __version__,
@@ -185,9 +196,9 @@ class Methods:
             },
             "gallery": {"items": counts["items"], "bytes": counts["bytes"]},
             "disk": await self._disk(),
-            "since": since,
+            "since": gallery.since,
             "notifications": presence.notifications,
-            "snoozedUntil": await self._notices.snoozed_until(),
+            "snoozedUntil": notice_methods.still(gallery.snoozed_until),
             "openPolicy": self._settings.open_policy,
         }
 
@@ -227,11 +238,15 @@ class Methods:
             begun.cancel()
 
 
-def _reader(name: str) -> Callable[[object], Any]:
-    def read(sent: object) -> Any:
-        # Takes 7 MiB with pydantic, which a daemon that nobody calls does without.
-        from materializer.ipc import contract
+def _in_words(name: str, do: Run) -> Run:
+    """Let the disk's trouble be the answer, and one line in the log."""
 
-        return contract.reader(contract.PARAMS[name])(sent)
+    async def run(connection: Connection, params: Any) -> object:
+        try:
+            return await do(connection, params)
+        except (OSError, DiskTrouble) as error:
+            say = getattr(error, "strerror", None) or str(error)
+            log.warning("%s: %s", name, say)
+            raise RpcError(INTERNAL_ERROR, say) from error
 
-    return read
+    return run

@@ -160,7 +160,7 @@ class GalleryItem:
     def wire(self) -> dict[str, Any]:
         """Return the item as JSON for clients: camel case, unknown fields left out."""
         return {
-            _camel(f.name): value
+            camel(f.name): value
             for f in fields(self)
             if (value := getattr(self, f.name)) is not None
         }
@@ -274,5 +274,6 @@ class JobRecord:
     files: tuple[str, ...] = ()
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """Return a name as it is on the wire."""
     return re.sub(r"_(\w)", lambda m: m[1].upper(), name)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from materializer.audience import Audience
 from materializer.gallery import Gallery, wishes
+from materializer.ipc import contract
 from materializer.ipc.connection import Connection
-
-if TYPE_CHECKING:
-    from materializer.ipc import contract
 
 
 class NoticeMethods:
@@ -28,11 +26,6 @@ class NoticeMethods:
             "notification.snooze": self._snooze,
         }
 
-    async def snoozed_until(self) -> int | None:
-        """Return until when nothing is shown, in ms, or None."""
-        until = await self._gallery.read(wishes.snoozed_until)
-        return until if until > _now() else None
-
     async def _shown(
         self, connection: Connection, params: contract.NotificationShown
     ) -> dict[str, Any]:
@@ -44,7 +37,13 @@ class NoticeMethods:
     ) -> dict[str, Any]:
         await self._gallery.write(wishes.snooze, _now() + params.for_ms)
         self._audience.on_change()
-        return {"snoozedUntil": await self.snoozed_until()}
+        until = await self._gallery.read(wishes.snoozed_until)
+        return {"snoozedUntil": still(until)}
+
+
+def still(until: int) -> int | None:
+    """Return until when nothing is shown, in ms; None when that is over."""
+    return until if until > _now() else None
 
 
 def _now() -> int:

@@ -67,6 +67,9 @@ class Notices:
         self.level = level
         audience.on_change = self.wake
         self._storm = Storm()
+        # What was shown and could not be entered yet: it is not shown again.
+        self._shown: dict[tuple[str, str], tuple[JobRecord, str]] = {}
+        self._repair_shown: str | None = None
         self._news: dict[str, Note] = {}
         self._look_at: float | None = None
         self._due = asyncio.Event()
@@ -112,7 +115,7 @@ class Notices:
             try:
                 await self._tell_of_repair()
                 await self._tell_of_failures(clock())
-            except OSError as error:  # what is due stays so, and is told again
+            except OSError as error:  # what is due stays so until the next look
                 log.warning("%s", error)
 
     async def _rest(self) -> float:
@@ -134,11 +137,14 @@ class Notices:
 
     async def _tell_of_repair(self) -> None:
         damaged = await self._gallery.read(repair.note)
-        if damaged is not None:
+        if damaged is None:
+            return
+        if damaged != self._repair_shown:
             note = wording.repaired(damaged)
             told = await self._show(note, None, self._click, _OF_ALL)
-            await self._gallery.write(repair.noted)
+            self._repair_shown = damaged
             self._report(note, "gallery", None, *told)
+        await self._gallery.write(repair.noted)
 
     async def _tell_of_failures(self, now: float) -> None:
         owner = self._presence.shown_owner
@@ -147,7 +153,8 @@ class Notices:
         due = [
             record
             for record in await self._gallery.read(items.to_tell, owner)
-            if not self._audience.expects((owner, record.job.job_id))
+            if not await self._was_shown(owner, record)
+            and not self._audience.expects((owner, record.job.job_id))
         ]
         share = self._storm.share(len(due), now)
         self._look_at = share.look_at
@@ -170,10 +177,27 @@ class Notices:
         note = newest if alone else wording.several(len(records), in_all, newest)
         job_id = records[0].job.job_id if alone else None
         shown, outcome = await self._show(note, job_id, self._click, _OF_JOBS)
-        job_ids = [record.job.job_id for record in records]
+        self._report(note, _subject(records), job_id, shown, outcome)
+        for record in records:
+            self._shown[owner, record.job.job_id] = record, outcome
+        await self._enter(owner, [record.job.job_id for record in records], outcome)
+
+    async def _enter(self, owner: str, job_ids: Sequence[str], outcome: str) -> None:
         # Told is told after it was shown: a crash in between tells it twice, not never.
         await self._gallery.write(ledger.told, owner, job_ids, outcome)
-        self._report(note, _subject(records), job_id, shown, outcome)
+        for job_id in job_ids:
+            self._shown.pop((owner, job_id), None)
+
+    async def _was_shown(self, owner: str, record: JobRecord) -> bool:
+        """Whether it was, and could not be entered then, which is tried again."""
+        known, outcome = self._shown.get((owner, record.job.job_id), (None, ""))
+        if known != record:
+            return False
+        try:
+            await self._enter(owner, [record.job.job_id], outcome)
+        except OSError as error:
+            log.warning("%s: %s", _subject([record]), error)
+        return True
 
     def _report(
         self, note: Note, subject: str, job_id: str | None, shown: bool, outcome: str
@@ -181,8 +205,8 @@ class Notices:
         self._presence.notifications = outcome
         log.log(
             logging.INFO if shown else logging.WARNING,
-            "%s: %s: %s (%s)",
-            subject,
+            "job %s: %s: %s (%s)" if job_id else "%s: %s: %s (%s)",
+            job_id or subject,
             note.title,
             note.body,
             outcome,

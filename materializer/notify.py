@@ -10,7 +10,6 @@ prints tracebacks and remembers for ever that something was missing.
 from __future__ import annotations
 
 import asyncio
-import html
 import importlib
 import logging
 import sys
@@ -139,18 +138,33 @@ class Notifier:
                 log.warning("%s", error)
 
 
+def obstacle() -> str | None:
+    """Return why a Linux desktop shows no notes, in words, or None; it blocks."""
+    try:
+        with closing(Desktop()):
+            _channel()
+    except Unavailable as error:
+        return str(error)
+    return None
+
+
 def _show_by_plyer(note: Note, *, markup: bool) -> None:
     title, body = _fit(note, markup=markup)
+    channel = _channel()
+    if type(channel).__name__ == "NotifySendNotification":
+        # notify-send reads backslash escapes in the body.
+        body = body.replace("\\", "\\\\")
+    channel.notify(title=title, message=body, app_name="Stella")
+
+
+def _channel() -> Any:
     channel = _plyer()
     kind = type(channel).__name__
     if kind == "Notification":
         raise Unavailable("notify-send is not installed")
     if kind == "NotifyDesktopPortals":
         raise Unavailable("plyer cannot quote text for the desktop portal")
-    if kind == "NotifySendNotification":
-        # notify-send reads backslash escapes in the body.
-        body = body.replace("\\", "\\\\")
-    channel.notify(title=title, message=body, app_name="Stella")
+    return channel
 
 
 def _plyer() -> Any:
@@ -163,7 +177,12 @@ def _plyer() -> Any:
 
 def _fit(note: Note, *, markup: bool) -> tuple[str, str]:
     title, body = _line(note.title, _TITLE_LENGTH), _line(note.body, _BODY_LENGTH)
-    return title, html.escape(body, quote=False) if markup else body
+    if markup:
+        # Its table of entities takes half a MiB, and most notes go to no desktop.
+        from html import escape
+
+        body = escape(body, quote=False)
+    return title, body
 
 
 def _line(text: str, length: int) -> str:

@@ -1,4 +1,4 @@
-"""The person's desktop opens a file or folder, with whatever opens such things."""
+"""The person's desktop opens a file, folder or page, with what opens such things."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from materializer.errors import MaterializerError
 _PATIENCE = 2.0
 
 
-def open_on_desktop(path: Path) -> None:
-    """Open an absolute path; returns within about two seconds.
+def open_on_desktop(place: Path | str) -> None:
+    """Open an absolute path, or a page by its URL; returns within about two seconds.
 
     Raises:
         MaterializerError: nothing here can open it.
     """
     try:
         if sys.platform == "win32":
-            os.startfile(path)  # noqa: S606 -- that is the way to do it there
+            os.startfile(place)  # noqa: S606 -- that is the way to do it there
             return
         program = ["open"] if sys.platform == "darwin" else [*_outside(), "xdg-open"]
         quiet = subprocess.DEVNULL
-        process = subprocess.Popen(  # noqa: S603 -- no shell, and no path is an option
-            [*program, path],
+        process = subprocess.Popen(  # noqa: S603 -- no shell, and no place is an option
+            [*program, place],
             stdin=quiet,
             stdout=quiet,
             stderr=quiet,
             start_new_session=True,
         )
     except OSError as error:
-        raise MaterializerError(f"Nothing on this computer opens {path}.") from error
+        raise MaterializerError(f"Nothing on this computer opens {place}.") from error
     try:
         code = process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
@@ -42,7 +42,7 @@ def open_on_desktop(path: Path) -> None:
         threading.Thread(target=process.wait, daemon=True).start()
         return
     if code != 0:
-        raise MaterializerError(f"The desktop could not open {path}.")
+        raise MaterializerError(f"The desktop could not open {place}.")
 
 
 def _outside() -> list[str]:

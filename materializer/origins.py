@@ -5,7 +5,6 @@ Only finds and names; what a value means is decided in `config`.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -170,7 +169,10 @@ def _entries(key: str, given: Given) -> dict[str, Given]:
 def _refuse_unknown(what: str, names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=1)
+            # Loaded by who has mistyped, and by nobody else.
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean {near[0]}?" if near else "see the README for all"
             if "token" in name.lower():
                 hint = "name the file that holds the token with STELLA_MEDIA_TOKEN_FILE"

@@ -1,4 +1,4 @@
-"""Who is signed in, whose things are shown, and who listens to what happens."""
+"""Who is signed in, whose things are shown, and who listens and shows them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from materializer.feed import FeedStatus
+from materializer.ipc import jsonlines
 from materializer.ipc.connection import Connection
 from materializer.model import Account
 
@@ -89,6 +90,26 @@ class Presence:
                 self._ends.pop(end, None)
 
 
+class Pages:
+    """The pages on which clients show what there is, in a browser of this computer."""
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+
+    @property
+    def newest(self) -> str | None:
+        """The address of the one that came last, or None; from any thread."""
+        return next(reversed(self._open), None)
+
+    async def keep(self, address: str) -> None:
+        """Count a page among them until cancelled."""
+        self._open.append(address)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._open.remove(address)
+
+
 class Events:
     """Tells the clients that asked for it what happens, as it happens."""
 
@@ -99,9 +120,10 @@ class Events:
         """Tell everybody who listens to `topic`; never waits."""
         at = time.time_ns() // 1_000_000
         event = {"topic": topic, "type": type_, "at": at, "data": data}
+        line = jsonlines.notification("event", event)
         for connection, topics in list(self._listeners.items()):
             if topics is None or topic in topics:
-                connection.notify("event", event)
+                connection.tell(line)
 
     async def listen(
         self, connection: Connection, topics: frozenset[str] | None

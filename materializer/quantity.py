@@ -1,6 +1,6 @@
 """Durations, sizes and counts, as people write them.
 
-Each function takes what a flag, a variable or a TOML value holds and raises
+Those that read take what a flag, a variable or a TOML value holds and raise
 `ValueError` whose text completes the sentence "it should be ...".
 """
 
@@ -25,6 +25,21 @@ def duration(value: object) -> float:
 def size(value: object) -> int:
     """Return bytes: "20MiB" (1024), "500MB" (1000), or a bare number of bytes."""
     return int(_measured(value, _BYTES, "b", "a size such as 500MB, 20MiB or 1GiB"))
+
+
+def written_duration(seconds: float) -> str:
+    """Write seconds as `duration` reads them, in the largest unit that fits."""
+    fits = (unit for unit in "dhm" if seconds and seconds % _SECONDS[unit] == 0)
+    unit = next(fits, "s")
+    return f"{seconds / _SECONDS[unit]:g}{unit}"
+
+
+def written_size(number: int) -> str:
+    """Write bytes as `size` reads them, in the largest unit that fits."""
+    units = ("TiB", "GiB", "MiB", "KiB")
+    fits = (unit for unit in units if number and number % _BYTES[unit.lower()] == 0)
+    unit = next(fits, "B")
+    return f"{number // _BYTES[unit.lower()]}{unit}"
 
 
 def count(value: object) -> int:

@@ -35,7 +35,7 @@ from materializer.model import (
 from materializer.pipeline import Pipeline
 from materializer.place import Places
 from materializer.plan import Work, payloads
-from materializer.presence import Events, Presence
+from materializer.presence import Events, Pages, Presence
 from materializer.thumbnails.shelf import Shelf
 
 ME = Account("https://a.test", "https://site.test|me")
@@ -57,7 +57,7 @@ class Desk:
         self.gallery = Gallery.open(paths.gallery_db, paths.outputs)
         self.fetcher = Fetcher(Guard(), Rules(), user_agent="t")
         self.events = Events()
-        self.audience = Audience()
+        self.audience, self.pages = Audience(), Pages()
         self.credentials = Credentials(value=jwt("me"))
         self.announcer = Announcer(self.gallery, lambda: self.presence.shown_owner)
         self.stop = asyncio.Event()
@@ -94,6 +94,7 @@ class Desk:
             self.events,
             self.credentials,
             audience=self.audience,
+            pages=self.pages,
             materialize=self.materialize,
             stop=self.stop,
         )

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -16,9 +17,24 @@ import pytest
 def need(*programs: str) -> None:
     """Skip the test when a program is missing; fail it where nothing may be missing."""
     missing = [program for program in programs if shutil.which(program) is None]
-    if not missing:
-        return
-    reason = f"NOT TESTED HERE: this machine has no {', '.join(missing)}"
+    if missing:
+        _lacks(f"this machine has no {', '.join(missing)}")
+
+
+def need_package(name: str) -> None:
+    """As `need`, for a Python package."""
+    if find_spec(name) is None:
+        _lacks(f"{name} is not installed")
+
+
+def need_root() -> None:
+    """As `need`, for the right to mount a disk or to own a network."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        _lacks("only root, on Linux, can do this")
+
+
+def _lacks(what: str) -> None:
+    reason = f"NOT TESTED HERE: {what}"
     if os.environ.get("STELLA_TESTS_REQUIRE_ALL") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -4,6 +4,7 @@ import json
 import socket
 import traceback
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -206,12 +207,14 @@ async def test_links_in_what_it_says_are_cut(source: Origin) -> None:
     ("header", "seconds"),
     [
         ("Retry-After: 7", 7.0),
+        ("Retry-After: Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
         ("Retry-After: -7", None),
-        ("Retry-After: Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("Retry-After: soon", None),
+        ("Retry-After: Fri, 20 Nov 99999 09:00:00 GMT", None),
         ("X-Nothing: 7", None),
     ],
 )
-async def test_how_long_to_wait_is_told_where_it_is_a_number_of_seconds(
+async def test_how_long_to_wait_is_told_in_seconds(
     source: Origin, header: str, seconds: float | None
 ) -> None:
     body = b'{"error": "Too many."}'
@@ -219,6 +222,19 @@ async def test_how_long_to_wait_is_told_where_it_is_a_number_of_seconds(
     refused = await refusal(source)
     assert (str(refused), refused.status) == ("Too many.", 429)
     assert refused.retry_after == seconds
+
+
+@pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000"])
+async def test_a_date_to_wait_for_is_so_many_seconds_from_now(
+    source: Origin, zone: str
+) -> None:
+    until = datetime.now(UTC) + timedelta(minutes=10)
+    date = f"Retry-After: {until:%a, %d %b %Y %H:%M:%S} {zone}"
+    source.serve(JOB, b'{"error": "Too many."}', date, status="429 Too Many Requests")
+    refused = await refusal(source)
+    assert refused.retry_after is not None
+    assert 540 < refused.retry_after <= 600
+    assert (refused.action or "").startswith("Wait 10 minutes, ")
 
 
 @pytest.mark.parametrize(

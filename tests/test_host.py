@@ -55,6 +55,26 @@ async def main():
 asyncio.run(main())
 print("left")
 """
+HEAPS = """
+import sys, threading
+from materializer.host import share_one_heap
+if "shared" in sys.argv:
+    share_one_heap()
+taken = threading.Barrier(3)
+def take():
+    kept = b"x" * len(sys.argv) * 4096
+    taken.wait()
+    taken.wait()
+threads = [threading.Thread(target=take) for _ in range(2)]
+for thread in threads:
+    thread.start()
+taken.wait()
+# Each further heap is 64 MiB of addresses, of which most is not yet there.
+lines = [line for line in open("/proc/self/maps") if "---p" in line]
+spans = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]
+print(sum(end - start > 60 << 20 for start, end in spans))
+taken.wait()
+"""
 posix = pytest.mark.skipif("sys.platform == 'win32'", reason="POSIX only")
 
 
@@ -314,3 +334,10 @@ async def test_a_hangup_is_noted_and_the_handler_of_before_comes_back() -> None:
                 await hangup.wait()
 
     assert signal.getsignal(signal.SIGHUP) is before
+
+
+@pytest.mark.skipif("platform.libc_ver()[0] != 'glibc'", reason="glibc's heaps")
+@pytest.mark.parametrize(("share", "further"), [("apart", "2"), ("shared", "0")])
+def test_threads_share_one_heap(share: str, further: str) -> None:
+    said = subprocess.check_output([sys.executable, "-c", HEAPS, share], text=True)
+    assert said.strip() == further

@@ -92,6 +92,19 @@ def test_no_secret_gets_into_the_log(
     assert "RuntimeError while formatting" in told
 
 
+def test_a_json_line_of_a_job_names_it(file: Path) -> None:
+    setup_logging("info", "json", file)
+    log = logging.getLogger("materializer.recorder")
+    log.info("job %s (%s): %s", "j-1", "icon", "done")
+    log.info("job %s", {"of": "nobody"})
+    log.info("jobs: %s", 2)
+
+    one, odd, two = map(json.loads, file.read_text("utf-8").splitlines())
+    assert (one["jobId"], one["message"]) == ("j-1", "job j-1 (icon): done")
+    assert "jobId" not in odd
+    assert "jobId" not in two
+
+
 def test_a_json_line_is_an_object_with_the_traceback_in_it(file: Path) -> None:
     setup_logging("info", "json", file)
     try:

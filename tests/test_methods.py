@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,7 @@ from materializer.ipc.client import Client
 from materializer.ipc.connection import MAX_LIVE_BYTES
 from materializer.ipc.contract import PARAMS, TOPICS
 from materializer.ipc.jsonlines import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     NOT_FOUND,
     NOT_SIGNED_IN,
@@ -474,3 +478,55 @@ async def test_the_pipeline_s_announcements_reach_a_subscriber(
     job_now = await ask(client, "job.get", jobId="j")
     assert [Path(file).name for file in job_now["files"]] == ["j_0.txt", "j_1.json"]
     assert [item["id"] for item in job_now["outputs"]] == ["j_0"]
+
+
+async def test_the_page_of_the_client_that_came_last_is_the_one_to_open(
+    desk: Desk, client: Client
+) -> None:
+    one, two = "http://127.0.0.1:1/", "http://127.0.0.1:2/"
+    async with Client(desk.state) as other:
+        await ask(client, "display.subscribe", consumer="a", page=one)
+        await ask(other, "display.subscribe", consumer="b", page=two)
+        assert desk.pages.newest == two
+        await ask(other, "display.subscribe", consumer="b")
+        # A page that was taken back is gone a turn of the loop later.
+        await asyncio.sleep(0)
+        assert desk.pages.newest == one
+
+
+async def test_trouble_with_the_disk_is_the_answer_and_one_line_in_the_log(
+    desk: Desk,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, "the gallery cannot be used: disk I/O error")
+
+    monkeypatch.setattr(outbox, "acknowledge", fail)
+    code, say = await refusal(client, "display.ack", consumer="app", seq=1)
+    assert (code, say) == (
+        INTERNAL_ERROR,
+        "the gallery cannot be used: disk I/O error",
+    )
+    [record] = caplog.records
+    assert record.getMessage() == f"display.ack: {say}"
+    assert record.exc_info is None
+
+
+async def test_a_status_waits_for_one_turn_of_the_gallery_only(
+    desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.presence.account = ME
+    reads = []
+    read = desk.gallery.read
+
+    async def counted(do: Callable[..., Any], *args: object) -> Any:
+        reads.append(do)
+        return await read(do, *args)
+
+    monkeypatch.setattr(desk.gallery, "read", counted)
+    status = await ask(client, "daemon.status")
+
+    assert status["jobs"]["done"] == 0
+    assert len(reads) == 1

@@ -16,6 +16,7 @@ FREE = {
     "replay",
     "simulation",
     "chaos",
+    "soak",
 }
 UNMIRRORED_MODULES = {
     "__init__": "holds names, or nothing",

@@ -218,7 +218,7 @@ async def test_a_crash_between_showing_and_recording_tells_it_again(
     assert len(desktop.notes) == 1
 
 
-async def test_what_could_not_be_recorded_is_told_again_and_stops_nothing(
+async def test_what_could_not_be_recorded_is_not_told_again_and_stops_nothing(
     gallery: Gallery, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object) -> None:
@@ -226,20 +226,36 @@ async def test_what_could_not_be_recorded_is_told_again_and_stops_nothing(
 
     desktop = Desktop(SHOWN)
     office = Office(gallery, desktop)
-    await office.fail(failed("j"))
+    await office.fail(failed("j"), failed("k", at=6))
     monkeypatch.setattr(gallery, "write", refuse)
     async with at_work(office):
-        office.notices.wake()
-        async with asyncio.timeout(SOON):
-            while not caplog.records:
-                await gallery.read(lambda db: None)
-        assert office.wire.heard.empty()
+        assert [(await office.next())[2]["jobId"] for _ in range(2)] == ["j", "k"]
+        assert len(await office.looked()) == 2
+        assert await office.told() == "due"
         monkeypatch.undo()
-        office.notices.wake()
-        assert (await office.next())[2]["jobId"] == "j"
+        assert len(await office.looked()) == 2
         assert await office.told() == "shown through plyer"
-    assert len(desktop.notes) == 2
     assert "cannot be used" in caplog.records[0].message
+
+
+async def test_what_failed_anew_before_it_was_recorded_is_told_anew(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise OSError("the gallery cannot be used")
+
+    office = Office(gallery, Desktop(SHOWN))
+    await office.fail(failed())
+    monkeypatch.setattr(gallery, "write", refuse)
+    async with at_work(office):
+        await office.next()
+        assert len(await office.looked()) == 1
+        monkeypatch.undo()
+        await gallery.write(
+            lambda db: db.execute("UPDATE jobs SET error = 'Back, and out again.'")
+        )
+        notes = await office.looked()
+    assert [note.body for note in notes][1:] == ["Back, and out again."]
 
 
 async def test_with_notifications_off_a_failure_is_still_recorded_and_told_to_clients(
@@ -517,16 +533,22 @@ async def test_what_is_about_no_job_is_each_told_the_newest_words_only(
 
 
 async def test_a_repaired_gallery_is_told_once_by_whichever_daemon_is_first(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def refuse(*_: object) -> None:
+        raise OSError("the gallery cannot be used")
+
     path = tmp_path / "gallery.db"
     path.write_bytes(b"no database any more" * 999)
     gallery = Gallery.open(path, tmp_path, mend=True)
     [aside] = tmp_path.glob("gallery.db.damaged-*")
     desktop = Desktop(SHOWN)
+    monkeypatch.setattr(gallery, "write", refuse)
     async with at_work(Office(gallery, desktop)) as office:
         _, type_, data = await office.next()
         assert (type_, data["jobId"]) == ("shown", None)
+        assert len(await office.looked()) == 1
+        monkeypatch.undo()
         assert (data["title"], aside.name in data["body"]) == (
             "The gallery was repaired",
             True,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from materializer.feed import FeedStatus
+from materializer.ipc import jsonlines
 from materializer.ipc.client import Client
 from materializer.ipc.connection import Connection, Method
 from materializer.ipc.server import IpcServer
@@ -167,3 +168,26 @@ async def test_every_change_is_heard_of_and_the_state_of_now_at_once() -> None:
             presence.feed = FeedStatus("live" if len(states) == 1 else "backoff", "")
             presence.changed()
     assert states == ["stopped", "live", "backoff"]
+
+
+async def test_an_event_is_put_into_words_once_for_all_who_listen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    notification = jsonlines.notification
+
+    def noted(method: str, params: object) -> bytes:
+        made.append(method)
+        return notification(method, params)
+
+    monkeypatch.setattr(jsonlines, "notification", noted)
+    async with station(tmp_path) as radio, Client(tmp_path) as a, Client(tmp_path) as b:
+        for client in (a, b):
+            await client.call("listen", {"topics": ["job"]}, SOON)
+            await radio.listening.get()
+        radio.events.emit("job", "done", {"jobId": "j"})
+        async with asyncio.timeout(SOON):
+            told = [await anext(client.notifications()) for client in (a, b)]
+
+    assert [sent.params["data"] for sent in told] == [{"jobId": "j"}] * 2
+    assert made == ["event"]

@@ -97,3 +97,21 @@ def test_no_count_is_guessed(written: object) -> None:
 def test_no_switch_is_guessed(written: object) -> None:
     with pytest.raises(ValueError, match="true or false"):
         quantity.switch(written)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.25, "0.25s"), (30, "30s"), (90, "90s"), (600, "10m"), (7200, "2h")],
+)
+def test_a_duration_is_written_as_it_is_read(seconds: float, text: str) -> None:
+    assert quantity.written_duration(seconds) == text
+    assert quantity.duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0B"), (1500, "1500B"), (2**20, "1MiB"), (5 * 2**39, "2560GiB")],
+)
+def test_a_size_is_written_as_it_is_read(number: int, text: str) -> None:
+    assert quantity.written_size(number) == text
+    assert quantity.size(text) == number

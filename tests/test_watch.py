@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -264,3 +265,13 @@ async def test_a_signal_is_waited_for_only_while_something_is_watched(
     async with watching(tmp_path / "token"), watching(tmp_path / "other"):
         assert signal.getsignal(signal.SIGURG) is not signal.SIG_DFL
     assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux rings a bell")
+async def test_more_rings_than_a_busy_loop_can_take_print_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with watching(tmp_path / "token"):
+        for _ in range(2000):  # the loop has no turn meanwhile
+            os.kill(os.getpid(), signal.SIGURG)
+    assert capfd.readouterr().err == ""

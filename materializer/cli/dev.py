@@ -72,8 +72,8 @@ def dev(
     The first line on stdout is JSON with convexUrl, siteUrl, token and tokenFile.
 
     `--rule paid-plan` refuses every order for want of a plan (402), `rate-limit` takes
-    20 orders an owner in five minutes (429), `first-words` says in_progress and
-    cancelled, as the first documentation did.
+    20 orders an owner in five minutes (429), `first-words` says in_progress, processing
+    and cancelled, as the first documentation did.
 
     A weather file has a table [[trouble]] for each trouble of the feed. `does` is drop,
     reset, close (with `code` and `reason`), delay (by `seconds`), refuse (with `status`

@@ -12,7 +12,6 @@ import shutil
 import stat
 import sys
 import time
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -244,14 +243,12 @@ def _notifications(settings: Settings) -> Finding:
         return Finding("notifications", True, "they are switched off")
     if sys.platform != "linux":
         return Finding("notifications", None, "only a note shows whether one is seen")
-    from materializer.desktop import Desktop, Unavailable
+    from materializer.notify import obstacle
 
-    try:
-        with closing(Desktop()):
-            return Finding("notifications", True, "the desktop shows them")
-    except Unavailable as error:
-        do = "log in to a desktop, or start a notification service such as dunst"
-        return Finding("notifications", False, str(error), do)
+    if (why := obstacle()) is None:
+        return Finding("notifications", True, "the desktop shows them")
+    do = "log in to a desktop that has a notification service, and notify-send"
+    return Finding("notifications", False, why, do)
 
 
 def _me() -> str:

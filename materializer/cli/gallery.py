@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
-from pydantic.alias_generators import to_camel
 
 from materializer import wording
 from materializer.cli import options, upkeep
 from materializer.cli.shelf import everything, looking
 from materializer.config import Paths
 from materializer.errors import MaterializerError
-from materializer.model import GalleryItem
+from materializer.model import GalleryItem, camel
 from materializer.opener import open_on_desktop
 
-_FIELDS = [to_camel(field.name) for field in fields(GalleryItem)]
+_FIELDS = [camel(field.name) for field in fields(GalleryItem)]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,9 +44,7 @@ for command in (upkeep.remove, upkeep.verify, upkeep.rebuild):
 def list_(as_json: bool, **given: Any) -> None:
     """List the newest items first."""
     flags = {name: given.pop(name) for name in ("state_dir", "config")}
-    wanted = {
-        to_camel(name): value for name, value in given.items() if value is not None
-    }
+    wanted = {camel(name): value for name, value in given.items() if value is not None}
     page = asyncio.run(_page(options.read(**flags).paths, wanted))
     if as_json:
         click.echo(json.dumps(page, indent=2))

@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from materializer import config as settings_room
+from materializer import quantity
 from materializer.cli import options
 from materializer.config import Settings
 
+_SIZES = ("max_bytes.", "max_bandwidth", "min_free_space")
 _SECRET = {"token", "token_command"}
 
 
@@ -47,7 +49,7 @@ def config(as_json: bool, origins: bool, **flags: Any) -> None:
         click.echo(json.dumps(told, indent=2))
         return
     for key, one in told.items():
-        click.echo(f"{key:<26}{_words(one['value']):<26}  {one['origin']}")
+        click.echo(f"{key:<26}{_words(key, one['value']):<26}  {one['origin']}")
 
 
 def _values(settings: Settings) -> dict[str, Any]:
@@ -76,16 +78,17 @@ def _print(told: dict[str, Any], *, as_json: bool) -> None:
         return
     width = max(map(len, told))
     for name, value in told.items():
-        click.echo(f"{name:<{width}}  {_words(value)}")
+        click.echo(f"{name:<{width}}  {_words(name, value)}")
 
 
-def _words(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return (
-        "-"
-        if value in (None, "")
-        else f"{value:g}"
-        if type(value) is float
-        else f"{value}"
-    )
+def _words(key: str, value: object) -> str:
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return quantity.written_duration(value)
+        case int() if key.startswith(_SIZES):
+            return quantity.written_size(value)
+    return str(value)

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ import click
 from materializer import __version__, host, logs, quantity
 from materializer.cli import options
 from materializer.cli.succession import hold
-from materializer.config import Settings
+from materializer.config import Paths, Settings
 from materializer.credentials import Credentials
 from materializer.errors import SettingsInvalid
 from materializer.gallery import Gallery
@@ -113,39 +113,28 @@ async def serve(
     if_not_running: bool,
 ) -> None:
     """Hold the lock, listen, and only then load and run the daemon."""
-    paths = settings.paths
-    credentials = Credentials.of(settings)
+    host.share_one_heap()
+    credentials, paths = Credentials.of(settings), settings.paths
     supervisor = Supervisor.of(os.environ)
-    stop, hangup = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as process:
-        process.enter_context(_signals(stop, hangup))
+        stop, hangup = process.enter_context(_signals())
         # The end of standard input as a connection ends the daemon anyway.
         if exit_with_parent and where != STDIO:
             host.parent_gone(stop)
         await credentials.current()  # an unusable one leaves nothing behind
-        await asyncio.to_thread(host.prepare_directories, paths)
-        lock = host.InstanceLock(paths.lock)
-        if other := await hold(lock, paths.state, step_back=if_not_running):
+        if other := await _take_place(process, paths, step_back=if_not_running):
             if ready_json:
                 _say_ready(other)
             return
-        process.push(lock)
-        held = paths.gallery_db, paths.outputs
-        gallery = await asyncio.to_thread(Gallery.open, *held, mend=True)
-        process.push_async_callback(gallery.close)
-        await asyncio.to_thread(_open_log, settings)
+        gallery = await _open(process, settings)
         hello = greeting(paths.state, lambda: _owner(settings, credentials))
         server = IpcServer(paths.state, __version__, stop, where, hello)
         await process.enter_async_context(server)
         if ready_json:
             _say_ready(server.endpoint)
         log.info("version %s serves %s", __version__, paths.state)
-
-        # Loads the libraries, while clients are greeted and wait for the rest.
-        house = await asyncio.to_thread(import_module, "materializer.daemon")
-        manner = house.Manner(since, once)
-        opening = house.Daemon.open(settings, manner, credentials, gallery, stop)
-        daemon: Daemon = await process.enter_async_context(opening)
+        opening = await _load(settings, credentials, gallery, stop, since, once=once)
+        daemon = await process.enter_async_context(opening)
         server.offer(daemon.methods)
         await daemon.run(
             supervisor.attend(daemon.pulse, daemon.standing()),
@@ -154,10 +143,51 @@ async def serve(
 
 
 @contextmanager
-def _signals(stop: asyncio.Event, hangup: asyncio.Event) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
+def _signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Have two events set: to stop, and to read the settings again."""
+    loop, stop, hangup = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     with host.stop_on_signals(loop, stop), host.note_hangups(loop, hangup):
-        yield
+        yield stop, hangup
+
+
+async def _take_place(
+    process: AsyncExitStack, paths: Paths, *, step_back: bool
+) -> Endpoint | None:
+    """Hold the lock until the process ends, or return where who has it listens."""
+    await asyncio.to_thread(host.prepare_directories, paths)
+    lock = host.InstanceLock(paths.lock)
+    other = await hold(lock, paths.state, step_back=step_back)
+    if other is None:
+        process.push(lock)
+    return other
+
+
+async def _open(process: AsyncExitStack, settings: Settings) -> Gallery:
+    """Open what is written to: the gallery, until the process ends, and the log."""
+    paths = settings.paths
+    gallery = await asyncio.to_thread(
+        Gallery.open, paths.gallery_db, paths.outputs, mend=True
+    )
+    process.push_async_callback(gallery.close)
+    await asyncio.to_thread(_open_log, settings)
+    return gallery
+
+
+async def _load(
+    settings: Settings,
+    credentials: Credentials,
+    gallery: Gallery,
+    stop: asyncio.Event,
+    since: int | None,
+    *,
+    once: bool,
+) -> AbstractAsyncContextManager[Daemon]:
+    """Load the libraries, while clients are greeted and wait for the rest."""
+    house = await asyncio.to_thread(import_module, "materializer.daemon")
+    opening: AbstractAsyncContextManager[Daemon] = house.Daemon.open(
+        settings, house.Manner(since, once), credentials, gallery, stop
+    )
+    return opening
 
 
 async def _renew(

@@ -12,6 +12,7 @@ from materializer.errors import AlreadyRunning, DaemonUnreachable
 from materializer.host import InstanceLock
 from materializer.ipc.client import Client
 from materializer.ipc.endpoint import Endpoint, discover, endpoint_file
+from materializer.ipc.jsonlines import RpcError
 
 _PATIENCE = 10.0
 _PAUSE = 0.05
@@ -37,7 +38,7 @@ async def hold(lock: InstanceLock, state: Path, *, step_back: bool) -> Endpoint 
                 raise
         else:
             return None
-        with suppress(DaemonUnreachable, TimeoutError):
+        with suppress(DaemonUnreachable, TimeoutError, RpcError):  # it stops, perhaps
             if endpoint := await _meet(state):
                 return endpoint
         await asyncio.sleep(_PAUSE)

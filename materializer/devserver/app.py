@@ -205,8 +205,9 @@ class Backend:
         row = self._studio.queue(owner, job_id, order, key)
         performing = self._start(self._studio.perform(job_id, order))
         await self._memory.written()
-        if order.at_once:
-            await asyncio.wait([performing])
+        if not order.at_once:
+            return row  # it was queued, however far it has come meanwhile
+        await asyncio.wait([performing])
         return self.deployment.row(job_id, owner) or row
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -139,14 +139,13 @@ class Deployment:
 
     def start(self, now: int, job_id: str) -> None:
         """Move a queued job to running."""
-        self._change(
-            now,
-            job_id,
-            "Started.",
-            status="running",
-            upstream_status="IN_PROGRESS",
-            started_at=now // NS_IN_MS,
-        )
+        at = now // NS_IN_MS
+        running = {"status": "running", "upstream_status": "IN_PROGRESS"}
+        self._change(now, job_id, "Started.", started_at=at, **running)
+
+    def process(self, now: int, job_id: str) -> None:
+        """Note that a running job's result is being made ready to be fetched."""
+        self._change(now, job_id, "Processing.", status="processing")
 
     def succeed(self, now: int, job_id: str, output: object) -> None:
         """End a job with its output."""

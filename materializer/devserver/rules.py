@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 LIMIT, WINDOW = 20, 300.0
-CURRENT_WORDS: Mapping[str, str] = MappingProxyType({})
-# It had `processing` too, but nowhere says how that differs from `in_progress`.
+CURRENT_WORDS: Mapping[str, str] = MappingProxyType({"processing": "running"})
+# The first documentation does not say how `processing` differs from `in_progress`, but
+# it names it after that. So here it is the end of the work: the result is being kept.
 FIRST_WORDS: Mapping[str, str] = MappingProxyType(
-    {"running": "in_progress", "canceled": "cancelled"}
+    {"running": "in_progress", "processing": "processing", "canceled": "cancelled"}
 )
 
 
@@ -27,7 +28,7 @@ class Rules:
     Attributes:
         paid_plan: every order needs a paid plan, and nobody has one.
         rate_limit: an owner may send 20 orders in five minutes.
-        first_words: a job is told as `in_progress` and `cancelled`.
+        first_words: a job is told as `in_progress`, `processing` and `cancelled`.
     """
 
     paid_plan: bool = False

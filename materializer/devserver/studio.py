@@ -100,6 +100,7 @@ class Studio:
         elif faults.empty:
             self._deployment.succeed(time.time_ns(), job_id, {})
         else:
+            self._deployment.process(time.time_ns(), job_id)
             made = await self._made(order)
             if self._deployment.is_open(job_id):
                 output = self._published(made, -1 if faults.expire else LINK_LIFETIME)

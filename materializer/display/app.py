@@ -51,10 +51,11 @@ class DisplayPage:
 
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[None]:
-        async with Link(self._paths.state) as link:
-            with _listen(self._port) as listener:
-                port, session = listener.getsockname()[1], Session()
-                self.url = f"http://127.0.0.1:{port}/?key={session.key}"
+        with _listen(self._port) as listener:
+            port, session = listener.getsockname()[1], Session()
+            page = f"http://127.0.0.1:{port}/"
+            async with Link(self._paths.state, page) as link:
+                self.url = f"{page}?key={session.key}"
                 app = Starlette(
                     routes=[*Assets().routes, *Api(link, self._paths).routes],
                     exception_handlers=REFUSALS,

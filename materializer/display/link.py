@@ -62,10 +62,14 @@ class Link:
 
     Entering raises DaemonUnreachable when there is none, and RpcError when it will not
     have us. From then on `run` keeps it.
+
+    Args:
+        page: where a click on a notification leads.
     """
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, page: str) -> None:
         self._state = state
+        self._page = page
         self._daemon: Client | None = None
         self._exits = AsyncExitStack()
         self._listeners: set[Listener] = set()
@@ -120,7 +124,7 @@ class Link:
             hello = {"client": CONSUMER, "protocol": PROTOCOL}
             await daemon.call("hello", hello, _PATIENCE)
             await daemon.call("events.subscribe", None, _PATIENCE)
-            consumer = {"consumer": CONSUMER}
+            consumer = {"consumer": CONSUMER, "page": self._page}
             await daemon.call("display.subscribe", consumer, _PATIENCE)
             self._exits = undo.pop_all()
         self._daemon = daemon

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 
 from materializer.gallery import schema, search
@@ -22,16 +23,23 @@ log = logging.getLogger(__name__)
 # The second where SQLite's words quote what was a name and is no text any more.
 ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# SQLite's words, and Python's, for damage that has no code.
+_NO_CODE = (
+    "unsupported file format",
+    "invalid fts5 file format",
+    "Could not decode to UTF-8",
+    "user-defined function raised exception",  # ours take any text
+)
 _OWN = {"tallies", "search"}  # made of the others
 _FITS: dict[str, tuple[type, ...]] = {"INTEGER": (int,), "TEXT": (str,)}
 
 
 def is_damage(error: BaseException | None) -> bool:
     """Whether an error says that the file is not what SQLite wrote."""
-    if isinstance(error, UnicodeDecodeError):
-        return True
+    if not isinstance(error, sqlite3.DatabaseError):
+        return isinstance(error, UnicodeDecodeError)
     code = getattr(error, "sqlite_errorcode", 0)
-    return isinstance(error, sqlite3.DatabaseError) and code & 0xFF in _DAMAGE
+    return code & 0xFF in _DAMAGE or str(error).startswith(_NO_CODE)
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -53,11 +61,25 @@ def is_sound(db: sqlite3.Connection) -> bool:
     with closing(db):
         try:
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            return bool(found == "ok") and _is_as_made(db)
         except ERRORS as error:
             if is_damage(error):
                 return False
             raise
-        return bool(found == "ok")
+
+
+def _is_as_made(db: sqlite3.Connection) -> bool:
+    """Whether nothing was renamed: SQLite takes any words that fit for sound."""
+    has = schema.made_of(db)
+    return all(has.get(name) == sql for name, sql in _as_made().items())
+
+
+@cache
+def _as_made() -> dict[str, str]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
+        schema.migrate(new)
+        search.prepare(new)
+        return schema.made_of(new)
 
 
 def mend(path: Path) -> None:
@@ -126,6 +148,7 @@ def _fill(db: sqlite3.Connection, damaged: Path, name: str) -> int:
     """Write what can be read of a damaged database; return the number of rows."""
     now = time.time_ns() // 1_000_000
     with closing(open_to_read(damaged)) as old:
+        old.text_factory = _text
         schema.migrate(db, _version(old))
         with schema.transaction(db):
             kept = sum(_copy(old, db, table) for table in _tables(db))
@@ -162,6 +185,14 @@ def _copy(old: sqlite3.Connection, db: sqlite3.Connection, table: str) -> int:
     return kept
 
 
+def _text(data: bytes) -> str | bytes:
+    """Return a text, or what was one, which fits nowhere."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
 def _rows(
     old: sqlite3.Connection, table: str, columns: str
 ) -> Iterator[tuple[object, ...]]:
@@ -184,10 +215,14 @@ def _tables(db: sqlite3.Connection) -> list[str]:
 
 
 def _version(old: sqlite3.Connection) -> int:
+    """Return the version whose tables are to be read, whatever number it has."""
+    if built := schema.built(old):
+        return built
     try:
-        return schema.version(old) or len(schema.STEPS)
+        said = schema.version(old)
     except ERRORS:
-        return len(schema.STEPS)
+        said = 0
+    return said if 0 < said < len(schema.STEPS) else len(schema.STEPS)
 
 
 def _aside(path: Path) -> Path:

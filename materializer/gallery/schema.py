@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from materializer.errors import GalleryUnusable
@@ -178,24 +178,81 @@ def _gallery(db: sqlite3.Connection) -> None:
     run(db, _GALLERY)
 
 
+# Of a file that is still empty, one without a log, and one with it.
+_FORMATS = {b"", b"\1\1", b"\2\2"}
+
 STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_tables, _gallery)
-"""What makes each version of the one before; the version is their number."""
+"""What makes each version of the one before; the version is their number.
+
+Each changes what the database is made of, so that a wrong number is noticed.
+"""
 
 
 def version(db: sqlite3.Connection) -> int:
-    """Return the version of a database; 0 when it is new."""
+    """Return the version that a database says it has; 0 when it is new."""
     (number,) = db.execute("PRAGMA user_version").fetchone()
     return int(number)
 
 
+def made_of(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the names of all that we made of a database, and the words it was made by.
+
+    Left out is what SQLite itself made, as the tables that hold the index of words.
+    """
+    rows = db.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
+        " AND NOT (type = 'table' AND name LIKE 'search!_%' ESCAPE '!')"
+    )
+    return dict(rows.fetchall())
+
+
+def built(db: sqlite3.Connection) -> int | None:
+    """Return the version whose tables a database has, or None: none that we know."""
+    try:
+        has = _of_a_version(db)
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        return None
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
+        for number, step in enumerate(STEPS):
+            if _of_a_version(new) == has:
+                return number
+            step(new)
+        return len(STEPS) if _of_a_version(new) == has else None
+
+
+def _of_a_version(db: sqlite3.Connection) -> dict[str, str]:
+    """Leave out the index of words, which is there or not in any version."""
+    made = made_of(db).items()
+    return {name: sql for name, sql in made if not name.startswith("search")}
+
+
 def require_known(db: sqlite3.Connection, path: Path) -> None:
-    """Raise GalleryUnusable if a newer version made the database; it is only read."""
+    """Make sure of a database's version; it is only read.
+
+    Raises:
+        GalleryUnusable: a newer version made it.
+        sqlite3.DatabaseError: it is damaged: its tables are those of another version,
+            or SQLite's own number says that it may only be read.
+    """
+    with path.open("rb") as file:
+        if file.read(20)[18:] not in _FORMATS:
+            raise _damage("it is of no known format")
+    if version(db) == len(STEPS):
+        return
+    if built(db) not in {None, version(db)}:
+        raise _damage(f"its version is no longer {built(db)}")
     if version(db) > len(STEPS):
         raise GalleryUnusable(
             f"the gallery {path} was written by a newer version of Stella Materializer"
             f" (schema {version(db)}; this one knows {len(STEPS)}): update it, or"
             " choose another directory with --state-dir"
         )
+
+
+def _damage(words: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(words)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def migrate(db: sqlite3.Connection, to: int = len(STEPS)) -> None:

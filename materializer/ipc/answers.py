@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from materializer.ipc import values
-from materializer.ipc.contract import Seq
 from materializer.ipc.jsonlines import CONFLICT, NOT_FOUND, NOT_SIGNED_IN
-from materializer.ipc.values import Count, Ms, Told
+from materializer.ipc.values import Count, Ms, Seq, Told
 from materializer.model import JobState
 
 
@@ -48,7 +47,10 @@ ANSWERS: Mapping[str, Answer] = {
         "From now on every display update with a greater `seq` than the cursor comes as"
         " a notification, in order, new ones included. Without `after` the cursor is"
         " where this consumer has acknowledged; a new consumer starts at the newest"
-        " update. A connection has one subscription: another takes its place.",
+        " update. A connection has one subscription: another takes its place. With"
+        " `page`, the address at `http://127.0.0.1:<port>/` of a page that shows what"
+        " there is, a click on a notification opens that page for as long as you are"
+        " connected.",
         {"consumer": "sidebar"},
     ),
     "display.ack": Answer(

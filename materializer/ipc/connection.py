@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
@@ -90,13 +90,16 @@ class Connection:
 
         A client for which 8 MiB of them are queued is disconnected.
         """
+        self.tell(jsonlines.notification(method, params))
+
+    def tell(self, line: bytes) -> None:
+        """Queue a live notification that was made for many, as `notify` does."""
         if self._writer.transport.is_closing():
             return
         if self._live_bytes >= MAX_LIVE_BYTES:
             log.warning("disconnecting a client that does not read")
             self._writer.transport.abort()
             return
-        line = jsonlines.notification(method, params)
         self._live_bytes += len(line)
         self._outgoing.put_nowait(_Outgoing(line, live=True))
 
@@ -201,15 +204,26 @@ class Connection:
 
     async def _write_lines(self) -> None:
         while True:
-            item = await self._outgoing.get()
+            await self._write([await self._outgoing.get(), *self._queued()])
+
+    def _queued(self) -> Iterator[_Outgoing | asyncio.Event]:
+        """Take what waits besides, as much as is written at once."""
+        size = 0
+        while size < _CHUNK and not self._outgoing.empty():
+            item = self._outgoing.get_nowait()
+            size += len(item.line) if isinstance(item, _Outgoing) else 0
+            yield item
+
+    async def _write(self, items: Sequence[_Outgoing | asyncio.Event]) -> None:
+        lines = b"".join(it.line for it in items if isinstance(it, _Outgoing))
+        if lines and not self._writer.transport.is_closing():
+            with suppress(OSError):  # the reading side sees the same end
+                self._writer.write(lines)
+                await self._writer.drain()
+        for item in items:
             if isinstance(item, asyncio.Event):
                 item.set()
-                continue
-            if not self._writer.transport.is_closing():
-                with suppress(OSError):  # the reading side sees the same end
-                    self._writer.write(item.line)
-                    await self._writer.drain()
-            if item.live:
+            elif item.live:
                 self._live_bytes -= len(item.line)
 
     def _put(self, line: bytes) -> None:

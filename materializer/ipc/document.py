@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from materializer.ipc.answers import ANSWERS, EVENTS, Answer
-from materializer.ipc.contract import PARAMS
+from materializer.ipc.contract import PARAMS, Params
+from materializer.ipc.contract import schema as schema_of
 from materializer.ipc.values import (
     DisplayPayload,
     DisplayUpdate,
@@ -41,13 +42,18 @@ def schema() -> dict[str, Any]:
     `$defs` holds the values, and `<method>.request`, `<method>.result` and
     `<name>.notification`. Members that it does not name may come, and mean nothing yet.
     """
-    results = {answer.result for answer in ANSWERS.values()}
-    models: set[type[BaseModel]] = {*PARAMS.values(), *results, *EVENTS, DisplayUpdate}
-    _, made = models_json_schema(
-        [(model, "validation") for model in sorted(models, key=lambda m: m.__name__)],
-        schema_generator=_Generator,
+    asked = {model.__name__: schema_of(model) for model in PARAMS.values()}
+    results = (answer.result for answer in ANSWERS.values())
+    models: list[type[BaseModel]] = [*results, *EVENTS, DisplayUpdate]
+    told = {model.__name__: model.__pydantic_core_schema__ for model in models}
+    _, found = _Generator().generate_definitions(
+        [(name, "validation", made) for name, made in sorted((asked | told).items())]
     )
-    lines = {f"{name}.request": _request(name, model) for name, model in PARAMS.items()}
+    defs: dict[str, Any] = {str(name): made for name, made in found.items()}
+    lines = {
+        f"{name}.request": _request(name, model, defs[model.__name__])
+        for name, model in PARAMS.items()
+    }
     events = {"oneOf": [_ref(event) for event in EVENTS]}
     lines |= {
         "display.update.notification": _sent("display.update", _ref(DisplayUpdate)),
@@ -64,7 +70,7 @@ def schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A line on the local socket of stella-materializer, protocol 1",
         "oneOf": [{"$ref": _REF + name} for name in lines],
-        "$defs": lines | answers | made["$defs"],
+        "$defs": lines | answers | defs,
     }
 
 
@@ -104,7 +110,7 @@ class _Generator(GenerateJsonSchema):
         return False
 
 
-def _ref(model: type[BaseModel]) -> dict[str, Any]:
+def _ref(model: type[BaseModel | Params]) -> dict[str, Any]:
     return {"$ref": _REF + model.__name__}
 
 
@@ -116,10 +122,10 @@ def _sent(method: str, params: dict[str, Any]) -> dict[str, Any]:
     return _object(jsonrpc={"const": "2.0"}, method={"const": method}, params=params)
 
 
-def _request(method: str, params: type[BaseModel]) -> dict[str, Any]:
+def _request(method: str, params: type[Params], made: dict[str, Any]) -> dict[str, Any]:
     """Return a request's schema; `jsonrpc` may be left out, and `id` for no answer."""
     line = _object(method={"const": method}, params=_ref(params))
-    if not any(field.is_required() for field in params.model_fields.values()):
+    if "required" not in made:
         line["required"].remove("params")
     line["properties"] |= {"jsonrpc": {"const": "2.0"}, "id": _ID}
     return line

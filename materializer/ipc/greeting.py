@@ -6,10 +6,8 @@ needs. So its parameters are read by hand; `contract` describes them.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +28,6 @@ def greeting(state: Path, owner: Callable[[], str | None]) -> Method[None]:
     """
 
     async def answer(_: Connection, __: None) -> dict[str, Any]:
-        # Who says hello will ask for more.
-        loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, import_module, "materializer.ipc.contract")
         return {
             "server": "stella-materializer",
             "version": __version__,

@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from materializer.ipc.contract import Seq
+from materializer.ipc.contract import SEQ_END
 from materializer.model import Action, JobState, Kind
 
+Seq = Annotated[int, Field(ge=0, lt=SEQ_END)]
 Ms = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 

@@ -21,6 +21,7 @@ from materializer.service import LABEL, files
 _PATIENCE = 60.0
 _TASK_NAME = "Stella Materializer"
 _TASK_RUNS = "267009"
+_FACTS = ("ActiveState", "MainPID", "StatusText", "Result", "ExecMainStatus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,10 @@ class Systemd:
         """Return how the unit is doing."""
         if not self._path.exists():
             return _ABSENT
-        names = "ActiveState,MainPID,StatusText,Result,ExecMainStatus"
-        told = self._systemctl.do("show", files.UNIT, f"--property={names}")
-        facts = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+        asked = f"--property={','.join(_FACTS)}"
+        told = self._systemctl.do("show", files.UNIT, asked).splitlines()
+        facts = dict.fromkeys(_FACTS, "unknown")
+        facts |= dict(line.split("=", 1) for line in told if "=" in line)
         state = facts["ActiveState"]
         words = {
             "active": f"running, process {facts['MainPID']}: {facts['StatusText']}",

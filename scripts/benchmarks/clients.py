@@ -47,8 +47,7 @@ async def clients() -> list[Client]:
     Raises:
         BenchmarkFailed: node or npm is missing or fails.
     """
-    folder = _npm_folder()
-    await _install(folder)
+    folder = await packages()
     here = Path(__file__).parent
     python = (sys.executable, "-m")
     return [
@@ -67,8 +66,7 @@ async def clients() -> list[Client]:
         ),
         Client(
             "npm",
-            f"convex {_installed(folder, 'convex')}, ws {_installed(folder, 'ws')}, "
-            f"Node {(await _output('node', '--version')).strip()}",
+            await npm_version(folder),
             ("node", str(here / "client_npm.mjs"), str(folder)),
         ),
     ]
@@ -78,6 +76,7 @@ class Talk:
     """A client at work, which tells what it noted in lines of JSON."""
 
     def __init__(self, process: Process) -> None:
+        self.pid = process.pid
         self._process = process
 
     async def hear(self) -> dict[str, Any]:
@@ -116,6 +115,37 @@ def unsigned_token() -> str:
     claims = {"iss": "https://bench.test", "sub": "ada"}
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()
     return f"e30.{payload.rstrip('=')}.e30"
+
+
+@asynccontextmanager
+async def together() -> AsyncIterator[asyncio.TaskGroup]:
+    """Give a group of tasks, out of which a failure of the benchmark comes alone."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as group:
+        failed = group.subgroup(BenchmarkFailed)
+        if failed is None:
+            raise
+        raise BenchmarkFailed(str(failed.exceptions[0])) from group
+
+
+async def packages() -> Path:
+    """Return where the pinned npm packages are, installed where they were not.
+
+    Raises:
+        BenchmarkFailed: node or npm is missing or fails.
+    """
+    folder = _npm_folder()
+    await _install(folder)
+    return folder
+
+
+async def npm_version(folder: Path) -> str:
+    """Return which official client runs on which Node."""
+    node = (await _output("node", "--version")).strip()
+    names = ("convex", "ws")
+    return ", ".join([*(f"{n} {_installed(folder, n)}" for n in names), f"Node {node}"])
 
 
 def _npm_folder() -> Path:

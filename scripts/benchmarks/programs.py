@@ -163,7 +163,16 @@ def cpu(pid: int) -> float:
 
 def peak_rss(pid: int) -> int:
     """Return the most memory that a process has held so far, in bytes."""
+    return _memory(pid, "VmHWM:")
+
+
+def rss(pid: int) -> int:
+    """Return the memory that a process holds, in bytes."""
+    return _memory(pid, "VmRSS:")
+
+
+def _memory(pid: int, key: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(key):
             return int(line.split()[1]) * 1024
     raise BenchmarkFailed(f"process {pid} is gone")

@@ -87,7 +87,7 @@ def _medians(result: Result) -> Iterator[str]:
     names = [*_MEASURES, "values handed over, flood"]
     yield f"| jobs | client | {' | '.join(names)} |"
     yield f"|--:|---|{'--:|' * len(names)}"
-    for jobs in _sizes(result):
+    for jobs in sizes(result):
         for client in result.clients:
             cells = []
             for mode, measure, _ in _MEASURES.values():
@@ -102,31 +102,30 @@ def _medians(result: Result) -> Iterator[str]:
 def _ratios(result: Result) -> Iterator[str]:
     yield f"| jobs | against | {' | '.join(_MEASURES)} |"
     yield f"|--:|---|{'--:|' * len(_MEASURES)}"
-    ours, *others = [client.name for client in result.clients]
-    for jobs in _sizes(result):
+    _, *others = result.clients
+    for jobs in sizes(result):
         for other in others:
-            cells = []
-            for mode, measure, more_is_better in _MEASURES.values():
-                pairs = zip(
-                    _samples(result, ours, jobs, mode),
-                    _samples(result, other, jobs, mode),
-                    strict=True,
-                )
-                ratios = [
-                    measure(a) / measure(b)
-                    if more_is_better
-                    else measure(b) / measure(a)
-                    for a, b in pairs
-                ]
-                cells.append(
-                    f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-                )
-            yield f"| {jobs} | {other} | {' | '.join(cells)} |"
+            cells = [
+                f"{median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
+                for each in ratios(result, other.name, jobs).values()
+            ]
+            yield f"| {jobs} | {other.name} | {' | '.join(cells)} |"
+
+
+def ratios(result: Result, other: str, jobs: int) -> dict[str, list[float]]:
+    """Return how many times better ours is than another, by measure, in each round."""
+    found = {}
+    for name, (mode, measure, more_is_better) in _MEASURES.items():
+        ours = map(measure, _samples(result, result.clients[0].name, jobs, mode))
+        theirs = map(measure, _samples(result, other, jobs, mode))
+        pairs = zip(ours, theirs, strict=True)
+        found[name] = [a / b if more_is_better else b / a for a, b in pairs]
+    return found
 
 
 def _alone(result: Result) -> Iterator[str]:
     session, reading = result.alone.session, result.alone.reading
-    jobs = _sizes(result)[-1]
+    jobs = sizes(result)[-1]
     yield (
         f"The session alone, {jobs} jobs a message: {figure(median(session) * 1e3)} ms"
         f" of CPU (p99 {figure(quantiles(session, n=100)[98] * 1e3)}), and"
@@ -135,7 +134,8 @@ def _alone(result: Result) -> Iterator[str]:
     )
 
 
-def _sizes(result: Result) -> list[int]:
+def sizes(result: Result) -> list[int]:
+    """Return of how many jobs there were messages."""
     return sorted({sample.jobs for sample in result.samples})
 
 

@@ -3,7 +3,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-import { app, BrowserWindow, ipcMain } from "electron";
+import { app, BrowserWindow, ipcMain, Notification } from "electron";
 
 import { MaterializerHost, toRenderer } from "./host.js";
 
@@ -21,6 +21,14 @@ async function main(): Promise<void> {
       await loaded;
       window.webContents.send(channel, payload, action);
     }),
+    onNotification: ({ title, body }) =>
+      new Promise((resolve, reject) => {
+        const note = new Notification({ title, body });
+        note.once("show", () => resolve());
+        note.once("failed", (_, why) => reject(new Error(why)));
+        note.once("click", () => window.show());
+        note.show();
+      }),
     onStatus: (status) => {
       if (status.state === "away") console.warn(status.error.message);
     },

@@ -52,6 +52,12 @@ export interface HostOptions {
    * after a while. Only an app that died in between may see its last one twice.
    */
   onUpdate: Hear;
+  /**
+   * Shows a note to the person: of a job that failed, or of what else needs them. With
+   * it the daemon asks this app first. When it rejects, or has not resolved within two
+   * seconds, the daemon shows the note itself.
+   */
+  onNotification?(note: protocol.Note): void | Promise<void>;
   /** Called when the daemon is there, and when it is not, with why. */
   onStatus?(status: HostStatus): void;
 }
@@ -122,7 +128,7 @@ export class MaterializerHost {
 
   /** Stay with a daemon until it is lost, and return why. */
   async #attend(): Promise<Error> {
-    const { consumer } = this.#options;
+    const { consumer, onNotification } = this.#options;
     const { endpoint, line: speaking } = await this.#reach();
     // Two lines: one is read at the app's pace, answers on the other never wait for it.
     const lines = [speaking];
@@ -134,12 +140,17 @@ export class MaterializerHost {
       const me = { client: consumer, protocol: protocol.PROTOCOL };
       const hello = await speaking.call("hello", me);
       agree(hello.protocol);
-      const show: Hear = (update) => this.#show(update, speaking);
-      const listening = await Line.open(endpoint, this.#end.signal, show);
+      const update: Hear = (sent) => this.#show(sent, speaking);
+      const listening = await Line.open(endpoint, this.#end.signal, { update });
       lines.push(listening);
       this.#speaking = speaking;
       this.#tell({ state: "attached", hello });
       await listening.call("display.subscribe", { consumer });
+      if (onNotification !== undefined)
+        await speaking.call("events.subscribe", {
+          topics: ["notification"],
+          presents: true,
+        });
       clearTimeout(impatience);
       return await Promise.race([speaking.ended, listening.ended]);
     } finally {
@@ -162,13 +173,23 @@ export class MaterializerHost {
     this.#acknowledged += 1;
   }
 
+  /** Have the app show a note, and say so; of what it cannot show, nothing is said. */
+  async #present({ type, data }: protocol.NotificationEvent): Promise<void> {
+    const { title, body, jobId, number } = data;
+    if (type !== "show" || number === undefined) return;
+    await this.#options.onNotification?.({ title, body, jobId });
+    await this.#speaking?.call("notification.shown", { number });
+  }
+
   async #reach(): Promise<{ endpoint: protocol.Endpoint; line: Line }> {
     const { command, stateDir } = this.#options;
     const { signal } = this.#end;
+    const event = (sent: protocol.NotificationEvent): void =>
+      void this.#present(sent).catch(asError); // then the daemon shows it itself
     let endpoint: protocol.Endpoint;
     try {
       endpoint = await readEndpoint(stateDir);
-      return { endpoint, line: await Line.open(endpoint, signal) };
+      return { endpoint, line: await Line.open(endpoint, signal, { event }) };
     } catch (cause) {
       if (command === undefined || this.#daemon !== undefined) {
         throw new Error(`no daemon answers: ${asError(cause).message}`, { cause });
@@ -176,7 +197,7 @@ export class MaterializerHost {
     }
     signal.throwIfAborted();
     endpoint = await this.#start(command);
-    return { endpoint, line: await Line.open(endpoint, signal) };
+    return { endpoint, line: await Line.open(endpoint, signal, { event }) };
   }
 
   /** Start a daemon, and return where it listens when it says that it is ready. */

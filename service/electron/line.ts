@@ -4,11 +4,17 @@ import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
 import { addAbortSignal } from "node:stream";
 
-import type { DisplayUpdate, Endpoint, Methods } from "./protocol.js";
+import type { DisplayUpdate, Endpoint, Methods, NotificationEvent } from "./protocol.js";
 
 const LONGEST_LINE = 64 << 20;
 
 export type Hear = (update: DisplayUpdate) => void | Promise<void>;
+
+/** Who hears what comes unasked; the line is read on when they have resolved. */
+export interface Ears {
+  update?: Hear;
+  event?: (event: NotificationEvent) => void;
+}
 
 interface Message {
   method?: string;
@@ -30,31 +36,31 @@ export class Refused extends Error {
 
 type Settle = (result: unknown, why?: Error) => void;
 
-/** A connection that is read on only when `hear` has resolved. */
+/** A connection. */
 export class Line {
-  /** Resolves, with why, when it has ended and `hear` does not run any more. */
+  /** Resolves, with why, when it has ended and nobody hears of it any more. */
   readonly ended: Promise<Error>;
   readonly #socket: Socket;
   readonly #waiting = new Map<unknown, Settle>();
   #lastId = 0;
   #why: Error | undefined;
 
-  private constructor(socket: Socket, hear: Hear) {
+  private constructor(socket: Socket, ears: Ears) {
     this.#socket = socket.setEncoding("utf8");
     socket.on("error", () => {}); // the reading end tells it
-    this.ended = this.#listen(hear).catch((why) => this.end(asError(why)));
+    this.ended = this.#listen(ears).catch((why) => this.end(asError(why)));
   }
 
   /** Connect; `signal` ends the line whenever it comes. */
   static async open(
     { path }: Endpoint,
     signal: AbortSignal,
-    hear: Hear = () => {},
+    ears: Ears = {},
   ): Promise<Line> {
     // The option of the same name would never let go of the signal.
     const socket = addAbortSignal(signal, createConnection(path));
     await once(socket, "connect");
-    return new Line(socket, hear);
+    return new Line(socket, ears);
   }
 
   /** Call a method; rejects with Refused, or with why the line has ended. */
@@ -81,13 +87,13 @@ export class Line {
     return this.#why;
   }
 
-  async #listen(hear: Hear): Promise<never> {
+  async #listen(ears: Ears): Promise<never> {
     let rest = "";
     for await (const chunk of this.#socket as AsyncIterable<string>) {
       const [first = "", ...lines] = chunk.split("\n");
       rest += first;
       for (const line of lines) {
-        await this.#take(parse<Message>(rest), hear);
+        await this.#take(parse<Message>(rest), ears);
         rest = line;
       }
       if (rest.length > LONGEST_LINE) throw new Error("the daemon's line has no end");
@@ -95,9 +101,10 @@ export class Line {
     throw new Error("the daemon has gone");
   }
 
-  async #take(message: Message, hear: Hear): Promise<void> {
+  async #take(message: Message, ears: Ears): Promise<void> {
     const { method, params, id, result, error } = message;
-    if (method === "display.update") return hear(params as DisplayUpdate);
+    if (method === "display.update") return ears.update?.(params as DisplayUpdate);
+    if (method === "event") return ears.event?.(params as NotificationEvent);
     const settle = this.#waiting.get(id);
     this.#waiting.delete(id);
     settle?.(result, error && new Refused(error));

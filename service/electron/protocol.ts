@@ -119,12 +119,35 @@ export interface Status {
   since: number | null;
 }
 
+export type Topic = "job" | "download" | "feed" | "auth" | "notification" | "gallery";
+
+/** A sentence for the person, in two parts. Both are plain text. */
+export interface Note {
+  title: string;
+  body: string;
+  /** The job that it is about, if it is about one. */
+  jobId: string | null;
+}
+
+/** `show` asks the app to show a note; the others tell what came of one. */
+export interface NotificationEvent {
+  topic: "notification";
+  type: "show" | "shown" | "not_shown";
+  at: number;
+  data: Note & { shown: boolean; number?: number };
+}
+
 /** What can be asked, each method with what it takes and what it answers. */
 export interface Methods {
   "hello"(params: { client: string; protocol: number }): Hello;
-  "display.subscribe"(params: { consumer: string; after?: number }): { cursor: number };
+  "display.subscribe"(params: {
+    consumer: string;
+    after?: number;
+    page?: string;
+  }): { cursor: number };
   "display.ack"(params: { consumer: string; seq: number }): { cursor: number };
   "display.suppress"(params: { suppressed: boolean }): { suppressed: boolean };
+  "events.subscribe"(params?: { topics?: Topic[]; presents?: boolean }): object;
   "gallery.list"(params?: {
     limit?: number;
     cursor?: string;
@@ -154,5 +177,5 @@ export interface Methods {
 /** What an app may ask; the others are the host's own. */
 export type Request = Exclude<
   keyof Methods,
-  "hello" | "display.subscribe" | "display.ack"
+  "hello" | "display.subscribe" | "display.ack" | "events.subscribe"
 >;

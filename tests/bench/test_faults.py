@@ -6,12 +6,11 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from need import need
+from need import need, need_package
 from scripts.benchmarks import fault_report, fault_tools, faults, verdicts
 from scripts.benchmarks.clients import BenchmarkFailed
 from scripts.benchmarks.fault_tools import Tool
@@ -203,8 +202,7 @@ def test_a_missing_tool_is_told_in_one_line(
 @pytest.mark.timeout(300)
 def test_every_tool_is_put_through_every_fault(tmp_path: Path) -> None:
     need("curl", "wget", "aria2c")
-    if find_spec("gallery_dl") is None:
-        pytest.skip("NOT TESTED HERE: gallery-dl is not installed")
+    need_package("gallery_dl")
     written = tmp_path / "faults.json"
 
     done = bench("--short", "--json", str(written))

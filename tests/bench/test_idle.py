@@ -37,11 +37,13 @@ def bench(name: str, folder: Path) -> tuple[str, Any]:
 def test_ours_is_watched_beside_what_people_run(tmp_path: Path) -> None:
     need("aria2c", "syncthing")
     text, data = bench("idle", tmp_path)
-    ours, *others = data["programs"]
-    names = [other["name"].split()[0] for other in (ours, *others)]
-    assert names == ["ours", "aria2", "syncthing"]
-    assert 10 < ours["pss"] < ours["rss"] < 200
-    assert f"| {ours['name']} | " in text
+    names = [one["name"].split()[0] for one in data["programs"]]
+    assert names == ["ours", "ours", "aria2", "syncthing"]
+    alone, with_app, *_ = data["programs"]
+    assert with_app["name"] == f"{alone['name']} with an app"
+    for ours in (alone, with_app):
+        assert 10 < ours["pss"] < ours["rss"] < 200
+        assert f"| {ours['name']} | " in text
 
 
 def test_each_start_takes_longer_than_what_it_begins_with(tmp_path: Path) -> None:
@@ -56,16 +58,18 @@ def test_each_start_takes_longer_than_what_it_begins_with(tmp_path: Path) -> Non
     ("wake_ups", "cpu", "rss", "says"),
     [
         (0.5, 20.0, 45.0, None),
-        (0.6, 20.0, 45.0, "0.6 wake-ups a second, and 0.5 are allowed"),
-        (0.5, 21.0, 45.0, "21.0 ms of CPU a minute, and 20 are allowed"),
-        (0.5, 20.0, 46.0, "46.0 MiB of RSS, and 45 are allowed"),
+        (0.6, 20.0, 45.0, "app: 0.6 wake-ups a second, and 0.5 are allowed"),
+        (0.5, 21.0, 45.0, "app: 21.0 ms of CPU a minute, and 20 are allowed"),
+        (0.5, 20.0, 46.0, "app: 46.0 MiB of RSS, and 45 are allowed"),
     ],
 )
 def test_a_goal_of_idleness_that_is_missed_is_named(
     wake_ups: float, cpu: float, rss: float, says: str | None
 ) -> None:
-    peer = Idle("peer", 99, 99, 99, 99)
-    assert idle.shortfall([Idle("ours", wake_ups, cpu, rss, 1), peer]) == says
+    good, peer = Idle("ours", 0, 0, 0, 0), Idle("peer", 99, 99, 99, 99)
+    app = Idle("app", wake_ups, cpu, rss, 1)
+    assert idle.shortfall([good, app, peer]) == says
+    assert idle.shortfall([app, good, peer]) == says
 
 
 @pytest.mark.parametrize(

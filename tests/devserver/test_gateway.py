@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,16 @@ async def test_an_order_is_accepted_as_a_queued_job(client: httpx.AsyncClient) -
     }
 
 
+async def test_an_order_is_told_as_queued_though_it_runs_already(
+    tmp_path: Path,
+) -> None:
+    async with Backend(tmp_path, speed=math.inf) as backend:
+        headers = {"Authorization": f"Bearer {backend.token()}"}
+        async with httpx.AsyncClient(headers=headers) as client:
+            answer = await client.post(f"{backend.site_url}{GENERATE}", json=CAT)
+    assert answer.json()["status"] == "queued"
+
+
 async def test_the_job_can_be_asked_for_until_it_is_done(
     client: httpx.AsyncClient, settle: Settle
 ) -> None:
@@ -48,7 +59,7 @@ async def test_the_job_can_be_asked_for_until_it_is_done(
     assert answer.json() == row
     assert row["status"] == "succeeded"
     told = [entry["message"] for entry in row["logs"]]
-    assert told == ["Queued.", "Started.", "Ended: succeeded."]
+    assert told == ["Queued.", "Started.", "Processing.", "Ended: succeeded."]
 
 
 async def test_the_same_idempotency_key_means_the_same_job(
@@ -269,6 +280,44 @@ async def test_the_words_of_the_first_documentation_can_be_had(tmp_path: Path) -
         assert seen <= {"", "queued", "in_progress"}
         canceled = await client.delete(JOB, params=job)
         assert canceled.json()["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("rules", "life"),
+    [
+        (Rules(), ["queued", "running", "running", "succeeded"]),
+        (
+            Rules(first_words=True),
+            ["queued", "in_progress", "processing", "succeeded"],
+        ),
+    ],
+    ids=["current words", "first words"],
+)
+async def test_the_life_of_a_job_has_the_words_of_its_documentation(
+    tmp_path: Path, rules: Rules, life: list[str]
+) -> None:
+    seen: list[str] = []
+    async with Backend(tmp_path, speed=20, rules=rules) as backend:
+        deployment, ended = backend.deployment, asyncio.Event()
+
+        def note() -> None:
+            row = deployment.keyed(backend.owner(), "k")
+            assert row is not None
+            seen.append(row.wire(deployment.words)["status"])
+            if row.completed_at is not None:
+                ended.set()
+
+        deployment.watchers.add(note)
+        headers = {
+            "Authorization": f"Bearer {backend.token()}",
+            "Idempotency-Key": "k",
+        }
+        async with httpx.AsyncClient(headers=headers) as client:
+            answer = await client.post(f"{backend.site_url}{GENERATE}", json=CAT)
+        assert answer.status_code == 202
+        async with asyncio.timeout(10):
+            await ended.wait()
+    assert seen == life
 
 
 @pytest.mark.parametrize("kind", pages.KINDS)

@@ -5,12 +5,15 @@ from materializer.devserver.rules import LIMIT, WINDOW, RateLimit, Rules
 
 def test_no_rule_holds_unless_it_is_asked_for() -> None:
     assert Rules() == Rules(paid_plan=False, rate_limit=False, first_words=False)
-    assert dict(Rules().words) == {}
+    assert dict(Rules().words) == {"processing": "running"}
 
 
 def test_the_first_documentation_had_other_words() -> None:
     words = Rules(first_words=True).words
-    assert dict(words) == {"running": "in_progress", "canceled": "cancelled"}
+    told = [words.get(word, word) for word in ("queued", "running", "processing")]
+    assert told == ["queued", "in_progress", "processing"]
+    ends = ("succeeded", "failed", "canceled")
+    assert [words.get(word, word) for word in ends] == [*ends[:2], "cancelled"]
 
 
 def test_the_order_too_many_closes_the_door_for_five_minutes() -> None:

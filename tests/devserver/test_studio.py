@@ -199,7 +199,7 @@ async def test_a_job_is_queued_then_runs_then_ends(
     job_id = await submit(client)
     backend.deployment.watchers.add(note)
     await settle(job_id)
-    assert seen == ["running", "succeeded"]
+    assert seen == ["running", "running", "succeeded"]
 
 
 async def test_music_is_there_at_once(backend: Backend, settle: Settle) -> None:

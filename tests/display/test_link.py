@@ -18,6 +18,8 @@ from materializer.ipc.connection import Method
 from materializer.ipc.jsonlines import INVALID_PARAMS, RpcError
 from materializer.ipc.server import IpcServer
 
+PAGE = "http://127.0.0.1:9/"
+
 
 @asynccontextmanager
 async def running(link: Link) -> AsyncIterator[Link]:
@@ -38,7 +40,7 @@ async def heard(listener: Listener, event: str, **data: object) -> dict[str, Any
 
 async def test_without_a_daemon_it_says_how_to_start_one(state: Path) -> None:
     with pytest.raises(DaemonUnreachable, match="stella-materializer run"):
-        await Link(state).__aenter__()
+        await Link(state, PAGE).__aenter__()
 
 
 async def test_an_open_page_is_told_how_things_stand_and_of_each_update(
@@ -46,7 +48,7 @@ async def test_an_open_page_is_told_how_things_stand_and_of_each_update(
 ) -> None:
     async with (
         at_home(state, backend.token_file),
-        running(Link(state)) as link,
+        running(Link(state, PAGE)) as link,
     ):
         with link.listen() as page, link.listen() as other:
             finish(backend, "a")
@@ -66,7 +68,7 @@ async def test_what_the_pages_were_told_is_acknowledged_for_good(
 ) -> None:
     async with at_home(state, backend.token_file) as home:
         await home.ask("display.subscribe", consumer="watcher")
-        async with running(Link(state)) as link:
+        async with running(Link(state, PAGE)) as link:
             with link.listen() as page:
                 for number in range(3):
                     finish(backend, f"a{number}")
@@ -88,7 +90,7 @@ async def test_it_comes_back_to_the_next_daemon_and_tells_what_came_meanwhile(
 ) -> None:
     async with contextlib.AsyncExitStack() as open_:
         async with at_home(state, backend.token_file):
-            link = await open_.enter_async_context(running(Link(state)))
+            link = await open_.enter_async_context(running(Link(state, PAGE)))
             page = open_.enter_context(link.listen())
             await heard(page, "state", connected=True)
             assert await link.call("gallery.list", {})
@@ -115,7 +117,7 @@ async def test_a_daemon_that_will_not_have_us_is_left_alone(state: Path) -> None
     async with IpcServer(state, "9") as server:
         server.offer({"hello": Method(no_hello, nothing)})
         with pytest.raises(RpcError, match="protocol"):
-            await Link(state).__aenter__()
+            await Link(state, PAGE).__aenter__()
 
 
 async def test_a_page_that_does_not_read_is_let_go_of() -> None:
@@ -131,7 +133,7 @@ async def test_a_page_that_does_not_read_is_let_go_of() -> None:
 async def test_open_pages_are_dismissed_at_the_end(
     state: Path, backend: Backend
 ) -> None:
-    async with at_home(state, backend.token_file), Link(state) as link:
+    async with at_home(state, backend.token_file), Link(state, PAGE) as link:
         with link.listen() as page:
             await heard(page, "state", connected=True)
             link.dismiss()

@@ -458,11 +458,14 @@ async def test_a_name_that_is_another_by_now_is_damage_that_sqlite_does_not_see(
     await gallery.close()
 
 
-async def test_a_number_of_sqlite_s_own_that_is_wrong_is_damage(path: Path) -> None:
-    """The schema's format, for which SQLite has words, but no code."""
+@pytest.mark.parametrize("at", [18, 47], ids=["only to be read", "unsupported"])
+async def test_a_number_of_sqlite_s_own_that_is_wrong_is_damage(
+    path: Path, at: int
+) -> None:
     content = bytearray(path.read_bytes())
-    content[47] = 99
+    content[at] = 99
     path.write_bytes(content)
     gallery = Gallery.open(path, path.parent, mend=True)
     assert len(damaged(path)) == 1
+    await gallery.write(enter, 999)
     await gallery.close()

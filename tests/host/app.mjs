@@ -2,14 +2,15 @@
 //
 // It says each thing that happens as one line of JSON, and takes commands in the same
 // way. With `hold` an update is shown when it is told ["show"], and refused when it is
-// told ["fail"]; else after up to `slowest` ms. The end of its input disposes the host.
+// told ["fail"]; else after up to `slowest` ms. With `notes` it shows notes, but none
+// with the title "no". The end of its input disposes the host.
 
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { MaterializerHost, toRenderer } from "./host.js";
 
-const { hold = false, slowest = 0, ...options } = JSON.parse(process.argv[2]);
+const { hold = false, slowest = 0, notes, ...options } = JSON.parse(process.argv[2]);
 const say = (...words) => process.stdout.write(`${JSON.stringify(words)}\n`);
 
 let holding = hold;
@@ -28,6 +29,12 @@ const host = new MaterializerHost({
     await turn(update.seq);
     await toRenderer((...sent) => say("sent", update.seq, ...sent))(update);
   },
+  ...(notes && {
+    async onNotification(note) {
+      say("note", note);
+      if (note.title === "no") throw new Error("no window");
+    },
+  }),
   onStatus({ state, hello, error, retryInMs }) {
     if (state === "attached") say(state, hello);
     else say(state, error.message, retryInMs);

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from desk import desk_at
 from host.app import NAME, SOON, running
 from materializer.announce import Announcer
 from materializer.gallery import Gallery, outbox
@@ -22,6 +23,7 @@ from materializer.ipc.connection import Connection, Method
 from materializer.ipc.contract import DisplayAck, DisplaySubscribe, Hello, reader
 from materializer.ipc.endpoint import Endpoint
 from materializer.ipc.server import IpcServer
+from materializer.wording import Note
 from process.house import until
 
 STUCK = 1.0
@@ -437,3 +439,17 @@ async def test_disposing_does_not_wait_for_an_update_that_is_never_shown(
         assert await app.hears("held") == [1]
         await app.disposed()
     assert daemon.acknowledged.empty()
+
+
+async def test_an_app_that_shows_notes_is_asked_to_and_its_word_counts(
+    built: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with desk_at(state) as (desk, _), running(built, state, notes=True) as app:
+        await until(lambda: bool(desk.audience._presenters))
+        assert await desk.audience.show(Note("Lost", "Out of film."), "j")
+        note = {"title": "Lost", "body": "Out of film.", "jobId": "j"}
+        assert await app.hears("note") == [note]
+        monkeypatch.setattr("materializer.audience.PATIENCE", 0.5)
+        assert not await desk.audience.show(Note("no", ""), None), "it rejected that"
+        await app.disposed()
+        await until(lambda: not desk.audience._presenters)

@@ -446,3 +446,26 @@ async def test_a_client_that_does_not_go_on_reading_is_disconnected_after_a_mome
     assert [record.getMessage() for record in caplog.records] == [
         "disconnecting a client that does not read"
     ]
+
+
+async def test_what_waits_for_a_client_is_written_at_once_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[bytes] = []
+    write = asyncio.StreamWriter.write
+
+    def noted(writer: asyncio.StreamWriter, data: bytes) -> None:
+        writes.append(data)
+        write(writer, data)
+
+    async def burst(connection: Connection, _: Any) -> None:
+        for number in range(100):
+            connection.notify("news", number)
+
+    async with serving(tmp_path, burst=burst) as server, raw(server) as client:
+        monkeypatch.setattr(asyncio.StreamWriter, "write", noted)
+        client.send(b'{"id":1,"method":"burst"}')
+        said = [await client.receive() for _ in range(101)]
+
+    assert [told["params"] for told in said if "params" in told] == [*range(100)]
+    assert len([data for data in writes if b"news" in data]) == 1

@@ -80,6 +80,17 @@ def test_a_method_without_parameters_takes_none_at_all() -> None:
         ("display.subscribe", {"consumer": ""}, "consumer"),
         ("display.subscribe", {"consumer": "a", "after": "5"}, "after"),
         ("display.subscribe", {"consumer": "a", "after": -1}, "after"),
+        ("display.subscribe", {"consumer": "a", "page": "file:///bin/sh"}, "page"),
+        (
+            "display.subscribe",
+            {"consumer": "a", "page": "http://127.0.0.1:80/@h"},
+            "page",
+        ),
+        (
+            "display.subscribe",
+            {"consumer": "a", "page": "http://127.0.0.1:8.h/"},
+            "page",
+        ),
         ("display.ack", {"consumer": "a", "seq": True}, "seq"),
         ("display.ack", {"consumer": "a", "seq": 10**30}, "seq"),
         ("events.subscribe", {"topics": ["weather"]}, "topics.0"),

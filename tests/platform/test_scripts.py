@@ -17,6 +17,7 @@ SCRIPTS = (
     "scripts/packages",
     "scripts/screenshot",
     "scripts/simulate",
+    "scripts/soak",
     "scripts/test",
     "scripts/vendor",
     ".ci/run",

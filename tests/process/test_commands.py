@@ -33,6 +33,11 @@ from process.house import (
 
 # What would make `--help` slow.
 HEAVY = {"httpx", "pydantic", "sqlite3", "asyncio", "click", "typing", "inspect"}
+# What would make a daemon large.
+UNNEEDED = {
+    *("pydantic", "httpx", "html.entities", "difflib", "plyer", "jeepney"),
+    *("starlette", "uvicorn", "PIL", "av", "numpy", "materializer.devserver"),
+}
 
 
 @pytest.mark.parametrize("door", ["materializer", "media"])
@@ -54,6 +59,28 @@ async def test_help_and_version_load_next_to_nothing(
     loaded = set(end.err.split())
     assert "materializer.cli" in loaded
     assert loaded & HEAVY == set()
+
+
+async def test_a_daemon_with_a_client_loads_none_of_what_it_can_do_without(
+    house: House,
+) -> None:
+    code = (
+        "import atexit, sys; from materializer import cli;"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr));"
+        "cli.materializer()"
+    )
+    command = (sys.executable, "-c", code, "run", "--ready-json")
+    async with started(house.root, house.environ, *command) as daemon:
+        await daemon.line()
+        async with App(house.state) as app:
+            await app.subscribe()
+            await app.call("gallery.list")
+            await app.call("daemon.status")
+            await app.call("daemon.shutdown")
+        end = await daemon.ended()
+    loaded = set(end.err.split())
+    assert "materializer.daemon" in loaded
+    assert loaded & UNNEEDED == set()
 
 
 @pytest.mark.parametrize("door", ["materializer", "media"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import session_desktop
 from convex_side import jwt
 from process.house import MATERIALIZER, App, House, ended, posix
 
@@ -161,6 +162,22 @@ async def test_a_desktop_that_shows_nothing_is_told(house: House) -> None:
     _, found = await doctor(house, **environ)
     assert found["notifications"]["ok"] is False
     assert found["notifications"]["says"] == "no session bus"
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux can be asked")
+@pytest.mark.parametrize("notify_send", [True, False])
+async def test_a_desktop_that_shows_notes_needs_what_plyer_calls(
+    house: House, tmp_path: Path, notify_send: bool
+) -> None:
+    environ = signed_in(house) | {"STELLA_MATERIALIZER_NOTIFICATIONS": "all"}
+    with session_desktop.session(tmp_path) as made:
+        if not notify_send:
+            environ["PATH"] = str(tmp_path)
+        _, found = await doctor(house, **environ, **made.environ)
+    assert found["notifications"]["ok"] is notify_send
+    if not notify_send:
+        assert found["notifications"]["says"] == "notify-send is not installed"
+        assert "notify-send" in found["notifications"]["do"]
 
 
 async def test_each_finding_is_a_line_with_what_to_do_under_it(house: House) -> None:

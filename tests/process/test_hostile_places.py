@@ -20,7 +20,7 @@ from materializer.fetch.headers import Body
 from materializer.fetch.partial import Partial
 from materializer.ipc.endpoint import discover, endpoint_file
 from materializer.place import Places
-from process.house import MATERIALIZER, SOON, App, House, posix, started, until
+from process.house import MATERIALIZER, MEDIA, SOON, App, House, posix, started, until
 
 pytestmark = posix
 
@@ -103,6 +103,26 @@ async def test_in_a_world_writable_place_under_umask_000_nothing_is_for_others(
         socket = Path(discover(endpoint_file(state)).path)
         assert stat.S_ISSOCK(socket.lstat().st_mode)
         assert modes(socket.parent) == {}
+
+
+async def test_nor_is_what_a_command_saves_there_without_a_daemon(
+    house: House,
+) -> None:
+    ground = house.root / "ground"
+    ground.mkdir()
+    ground.chmod(0o777)
+    state = ground / "state"
+    house.finish_picture("job")
+    end = await house.command(
+        *("sh", "-c", 'umask 000; exec "$@"', "sh"),
+        *(*MEDIA, "status", "--job-id", "job", "--save"),
+        STELLA_MEDIA_TOKEN_FILE=str(house.backend.token_file),
+        STELLA_STATE_DIR=str(state),
+    )
+    assert end.code == 0, end.err
+    names = {path.name for path in state.rglob("*")}
+    assert {"job_0.png", "gallery.db", "daemon.lock"} <= names
+    assert modes(state) == {}
 
 
 async def test_links_that_lie_in_wait_are_replaced_and_not_written_through(

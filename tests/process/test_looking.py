@@ -90,7 +90,8 @@ async def test_config_tells_what_counts_and_where_it_was_written(house: House) -
     assert found["open_policy"] == {"value": "open", "origin": "the default"}
     assert found["token"] == {"value": "(set)", "origin": "STELLA_TOKEN"}
     assert found["allow_private_hosts"]["value"] == "127.0.0.1"
-    assert f"{'fresh_window':<26}7200 " in words.out
+    assert f"{'fresh_window':<26}2h " in words.out
+    assert f"{'max_bytes.image':<26}20MiB " in words.out
     assert "the default" in words.out
     assert "the default" not in plain.out
     assert CANARY not in told.out + words.out + plain.out

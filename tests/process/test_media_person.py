@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shlex
+import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -169,6 +170,20 @@ async def test_a_job_goes_on_though_nobody_reads_how_it_fares(
     assert end.out.startswith("Media job job completed.\n")
 
 
+@pytest.mark.parametrize("door", ["media", "materializer"])
+async def test_the_end_looks_through_nothing_that_goes_with_it_anyway(
+    tmp_path: Path, door: str
+) -> None:
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count()));"
+        f"from materializer.cli import {door}; {door}()"
+    )
+    command = (sys.executable, "-c", code, "none-such")
+    end = await ended(tmp_path, environment(tmp_path), *command)
+    assert (end.code, end.err) == (2, "Unknown command: none-such\n")
+    assert int(end.out) > 1000  # objects that nobody looks at any more
+
+
 async def test_the_help_shows_how_it_is_used(tmp_path: Path) -> None:
     async def help_of(*command: str) -> str:
         environ = environment(tmp_path)
@@ -183,6 +198,26 @@ async def test_the_help_shows_how_it_is_used(tmp_path: Path) -> None:
     for code in ("0 done", "1 failed", "2 ", "77 ", "124 ", "130 "):
         assert code in generate.replace("\n  ", " ")
     assert "stella-media status --job-id ID --save" in await help_of("status")
+
+
+@pytest.mark.parametrize(
+    ("line", "of"),
+    [
+        ("frob --help", ""),
+        ("--help status", ""),
+        ("--frob -h", ""),
+        ("generate --frob --help", "generate "),
+        ("status --job-id -h", "status "),
+        ("status --job-id job more --help", "status "),
+    ],
+)
+async def test_who_asks_for_help_anywhere_gets_it_and_nothing_else(
+    tmp_path: Path, line: str, of: str
+) -> None:
+    end = await ended(tmp_path, environment(tmp_path), *MEDIA, *line.split())
+    assert (end.code, end.err) == (0, "")
+    assert end.out.startswith(f"Usage: stella-media {of}[OPTIONS]")
+    assert [*tmp_path.iterdir()] == []
 
 
 async def test_the_example_of_the_help_is_a_request_as_it_stands(

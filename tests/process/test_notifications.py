@@ -7,14 +7,14 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import session_desktop
-from process.house import MATERIALIZER, MEDIA, App, House, until
+from process.house import MATERIALIZER, MEDIA, App, House, started, until
 from session_desktop import Session
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="D-Bus is Linux's")
@@ -113,8 +113,9 @@ async def test_a_job_that_the_person_canceled_is_no_news(
     assert [body for _, body in desktop.history()] == ["Out of film."]
 
 
-async def test_a_click_opens_the_folder(
-    house: House, desktop: Session, tmp_path: Path
+@pytest.mark.parametrize("page", [True, False])
+async def test_a_click_opens_the_page_that_is_served_or_else_the_folder(
+    house: House, desktop: Session, tmp_path: Path, page: bool
 ) -> None:
     mark, bin_ = tmp_path / "opened", tmp_path / "bin"
     bin_.mkdir()
@@ -125,12 +126,19 @@ async def test_a_click_opens_the_folder(
     house.environ["PATH"] = f"{bin_}:{os.environ['PATH']}"
     house.environ.pop("INVOCATION_ID", None)
     lose(house, "j", "Out of film.")
-    async with at_work(house) as app:
+    serve = *MATERIALIZER, "display", "--no-browser"
+    opened = str(house.outputs)
+    async with at_work(house) as app, AsyncExitStack() as open_:
         await app.event("notification", jobId="j")
+        if page:
+            serving = started(house.root, house.environ, *serve)
+            display = await open_.enter_async_context(serving)
+            opened, _, key = (await display.line()).partition("?")
+            assert key
         assert not mark.exists()
         desktop.dunst("action")
         await until(mark.exists)
-    assert mark.read_text() == str(house.outputs)
+    assert mark.read_text() == opened
 
 
 async def test_an_app_that_shows_notifications_is_asked_and_the_desktop_is_not(

@@ -8,14 +8,22 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from materializer import __version__
+from materializer.config import Paths
+from materializer.host import InstanceLock, prepare_directories
 from materializer.ipc.client import Client
+from materializer.ipc.connection import Method
+from materializer.ipc.jsonlines import SHUTTING_DOWN, RpcError
+from materializer.ipc.server import IpcServer
+from need import need
 from process.house import (
     MATERIALIZER,
     SOON,
     App,
+    Ended,
     House,
     ended,
     environment,
@@ -62,6 +70,27 @@ async def test_a_newer_daemon_takes_over_from_an_older_one(house: House) -> None
             # What comes later and is older leaves it to the newer one.
             late = await house.command(*of_version("0.0.9"))
             assert json.loads(late.out)["endpoint"]["pid"] == newer.pid
+
+
+async def test_one_that_is_stopping_is_waited_for(house: House) -> None:
+    paths = Paths.of(house.state)
+    prepare_directories(paths)
+    asked = asyncio.Event()
+
+    async def refuse(_: object, __: object) -> object:
+        asked.set()
+        raise RpcError(SHUTTING_DOWN, "the daemon is shutting down")
+
+    async with AsyncExitStack() as held:
+        with InstanceLock(paths.lock):
+            async with IpcServer(paths.state, "0.0.9") as server:
+                server.offer({"hello": Method(lambda sent: sent, refuse)})
+                starting = started(house.root, house.environ, *SECOND)
+                second = await held.enter_async_context(starting)
+                async with asyncio.timeout(SOON):
+                    await asked.wait()
+        told = json.loads(await second.line())["endpoint"]
+        assert told["pid"] == second.pid
 
 
 async def test_of_two_that_start_together_one_serves(house: House) -> None:
@@ -138,14 +167,8 @@ async def serving(state: Path) -> None:
 
 
 @posix
-async def test_a_detached_daemon_outlives_who_started_it(house: House) -> None:
-    code = (
-        "import subprocess, sys; p = subprocess.Popen(sys.argv[1:],"
-        " stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,"
-        " stderr=subprocess.DEVNULL, start_new_session=True);"
-        " print(p.stdout.readline().decode(), flush=True)"
-    )
-    end = await ended(house.root, house.environ, sys.executable, "-c", code, *SECOND)
+async def test_a_daemon_that_node_has_detached_outlives_it(house: House) -> None:
+    end = await spawned_by_node(house, SECOND, detached=True)
     pid = json.loads(end.out)["endpoint"]["pid"]
     try:
         async with App(house.state) as app:
@@ -157,11 +180,35 @@ async def test_a_detached_daemon_outlives_who_started_it(house: House) -> None:
 
 
 @posix
-async def test_an_attached_daemon_leaves_with_who_started_it(house: House) -> None:
-    flags = ("--exit-with-parent",)
-    async with house.daemon(*flags, stdin=PIPE) as daemon:
-        daemon.close_stdin()
-        assert (await daemon.ended()).code == 0
+async def test_a_daemon_that_is_attached_leaves_when_node_is_killed(
+    house: House,
+) -> None:
+    command = (*SECOND, "--exit-with-parent")
+    end = await spawned_by_node(house, command, detached=False)
+    assert json.loads(end.out)["ready"]
+    endpoint = house.state / "materializer" / "endpoint.json"
+    await until(lambda: not endpoint.exists())
+
+
+async def spawned_by_node(
+    house: House, command: tuple[str, ...], *, detached: bool
+) -> Ended:
+    """Let Node start a daemon, say what that says first, and be killed."""
+    need("node")
+    options = {
+        "detached": detached,
+        "stdio": ["ignore" if detached else "pipe", "pipe", "ignore"],
+    }
+    [program, *flags] = command
+    script = (
+        f"const child = require('node:child_process').spawn({json.dumps(program)},"
+        f" {json.dumps(flags)}, {json.dumps(options)});"
+        " child.stdout.once('data', (line) => process.stdout.write(line, () =>"
+        " process.kill(process.pid, 'SIGKILL')));"
+    )
+    end = await ended(house.root, house.environ, "node", "-e", script)
+    assert end.code == -signal.SIGKILL
+    return end
 
 
 async def test_an_overview_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:

@@ -104,6 +104,17 @@ def test_a_unit_tells_how_it_is_doing(
     assert systemd.standing() == Standing(installed=True, running=running, words=words)
 
 
+def test_what_systemd_does_not_say_is_unknown(
+    tmp_path: Path, systemctl: FakeTool
+) -> None:
+    systemd = Systemd({}, tmp_path)
+    systemd.install("unit")
+    silent = systemd.standing()
+    assert silent == Standing(installed=True, running=False, words="unknown")
+    systemctl.answer(files.UNIT, "ActiveState=active\n")
+    assert systemd.standing().words == "running, process unknown: unknown"
+
+
 def test_a_refusal_is_told_as_it_came_and_leaves_nothing_behind(
     tmp_path: Path, systemctl: FakeTool
 ) -> None:
