@@ -253,17 +253,23 @@ class Pipeline:
                 _now(),
                 snapshot.reached,
             )
+        stems |= waiting
+        rest = [part for part in todo.work if part.job.job_id not in stems]
+        for at in range(0, len(rest), ledger.BITE):
+            with disk_trouble():
+                stems |= await self._gallery.note(
+                    ledger.remember, account, rest[at : at + ledger.BITE]
+                )
         self._reached = account, snapshot.reached  # all that it shows is known now
         await self._recorder.failed(account, todo.failed)
         await self._recorder.gone(account, todo.gone)
-        if todo.failed:
+        if rest or todo.failed:
             with disk_trouble():
                 await self._gallery.note(
                     ledger.advance, account, _now(), snapshot.reached
                 )
         for job_id in (*todo.gone, *(job.job_id for job in todo.failed)):
             tried.pop(job_id, None)
-        stems = waiting | stems
         tasks = [
             Task(account, part, stems[part.job.job_id], is_large(part.job))
             for part in todo.work

@@ -23,6 +23,9 @@ from materializer.plan import OVERLAP_MS, Known, Plan, Work
 
 GONE = "gone", "the backend no longer has this job"
 
+BITE = 250
+"""So many jobs are entered at once; others who want the database wait for so long."""
+
 # To the newest completion beyond it below which nothing is open. What has settled is
 # said so that an index finds it from its newer end, however many jobs there are.
 _ADVANCE = """
@@ -119,12 +122,15 @@ def take_up(
     """Decide by what is known of some jobs, and enter the work that comes of it.
 
     What is `waiting` to be done is entered already. Then the cursors move, as in
-    `advance`. Returns what was decided, and for what was entered what `remember` does.
+    `advance`. Of more than BITE new jobs the rest is left to be remembered by the
+    caller, who then moves the cursors. Returns what was decided, and for what was
+    entered what `remember` does.
     """
     plan = decide(known(db, account.owner, job_ids))
     new = [part for part in plan.work if part.job.job_id not in waiting]
-    stems = remember(db, account, new) if new else {}
-    advance(db, account, now, reached)
+    stems = remember(db, account, new[:BITE]) if new else {}
+    if len(new) <= BITE:
+        advance(db, account, now, reached)
     return plan, stems
 
 
