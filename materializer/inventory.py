@@ -113,6 +113,7 @@ class Inventory:
         with disk_trouble():
             removed = await self._gallery.write(files.remove, owner, item_id, _now())
         if removed:
+            self._missing.difference_update(names)
             with disk_trouble():
                 await asyncio.to_thread(self._shelf.remove, names[0])
             log.info("item %s was removed by the person", item_id)

@@ -289,6 +289,17 @@ async def test_an_item_is_removed_with_its_preview_and_its_file_if_wanted(
     assert (keeping.changes, keeping.told.empty()) == (1, True)
 
 
+async def test_what_was_removed_is_no_longer_counted_as_missing(
+    keeping: Keeping,
+) -> None:
+    """A name for each removal would be kept for as long as the daemon runs."""
+    (await keeping.save("a")).unlink()
+    await keeping.inventory._survey(silent=False)
+    assert keeping.inventory._missing == {"a_0.png"}
+    await keeping.inventory.remove(ME.owner, "a_0", delete_file=True)
+    assert keeping.inventory._missing == set()
+
+
 async def test_an_item_whose_file_cannot_be_deleted_is_not_removed(
     keeping: Keeping,
 ) -> None:

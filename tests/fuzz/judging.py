@@ -8,7 +8,6 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -165,15 +164,12 @@ def damaged(data: bytes) -> bytes:
 async def use(gallery: Gallery) -> None:
     """Read and write a gallery that may be damaged, and close it."""
     try:
-        # What the disk cannot give is told as such, and what is damaged is mended.
-        # Known: damage within a text, which SQLite does not see, is a ValueError.
-        with suppress(OSError, ValueError):
-            await gallery.check()
-            await gallery.read(items.page, ME.owner, Wanted(limit=10))
-            await gallery.read(items.records, ME.owner, None, [], 10)
-            await gallery.read(ledger.standing, ME)
-            await gallery.read(outbox.after, ME.owner, 0, 10)
-            await gallery.write(ledger.signed_in, ME.owner)
-            await gallery.write(enter, Job("new", "succeeded", completed_at=5))
+        await gallery.check()
+        await gallery.read(items.page, ME.owner, Wanted(limit=10))
+        await gallery.read(items.records, ME.owner, None, [], 10)
+        await gallery.read(ledger.standing, ME)
+        await gallery.read(outbox.after, ME.owner, 0, 10)
+        await gallery.write(ledger.signed_in, ME.owner)
+        await gallery.write(enter, Job("new", "succeeded", completed_at=5))
     finally:
         await gallery.close()

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import re
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -50,14 +49,14 @@ from materializer.model import Inline, Job, Output, Remote
 from materializer.retry import retry_at
 from materializer.sniff import HEAD, sniff
 from materializer.structure import flaw
+from simulation.memory import in_memory
 
 Target = Callable[[bytes, Path], None]
 
 
 def run(target: Target, data: bytes) -> None:
     """Let a target take some bytes, in a directory of its own that is then removed."""
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as made:
-        scratch = Path(made)
+    with in_memory() as scratch:
         _ready()
         with confined(scratch):
             target(data, scratch)
@@ -66,8 +65,8 @@ def run(target: Target, data: bytes) -> None:
 @cache
 def _ready() -> None:
     """Load what is loaded at first use, which opens files of its own."""
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as made:
-        fetched(b"\0HTTP/1.1 200 OK\r\n\r\nx", Path(made))
+    with in_memory() as scratch:
+        fetched(b"\0HTTP/1.1 200 OK\r\n\r\nx", scratch)
     gallery_of_ours()
     sound()
 
@@ -217,7 +216,7 @@ def _ask(params: contract.Params) -> None:
     match params:
         case contract.GalleryList():
             with suppress(ValueError, OverflowError):  # the method says so in words
-                items.page(db, ME.owner, Wanted(**params.model_dump()))
+                items.page(db, ME.owner, Wanted(**asdict(params)))
         case contract.OneItem() | contract.GalleryRemove():
             items.get(db, ME.owner, params.id)
         case contract.OneJob():
@@ -274,12 +273,10 @@ def database(data: bytes, scratch: Path) -> None:
     try:
         gallery = Gallery.open(path, files, mend=True)
     except GalleryUnusable as error:
-        # Refused in words; but what SQLite calls damaged is to be mended.
-        if re.search("malformed|not a database", str(error)):
-            raise
-        return
-    except UnicodeDecodeError:
-        return  # known: SQLite's words quote what is damaged, and Python cannot read it
+        # What has the number of a newer version, and tables that are not ours.
+        if "newer version" in str(error):
+            return
+        raise
     asyncio.run(use(gallery))
 
 

@@ -1,7 +1,7 @@
 """Atheris, which sees the branches that an input takes, looks for what does harm.
 
 For another length than 20 seconds each:
-STELLA_FUZZ_SECONDS=600 scripts/test -m long tests/fuzz
+STELLA_FUZZ_SECONDS=600 scripts/test --long tests/fuzz
 """
 
 from __future__ import annotations

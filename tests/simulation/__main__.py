@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 from simulation.history import History
+from simulation.many import broken_by, every, say
 from simulation.memory import in_memory
 
 
@@ -30,43 +33,28 @@ def main() -> int:
 def _one(seed: int, death: int | None) -> int:
     with in_memory() as folder:
         history = History(seed, folder / "state", death)
-        error = _broken(history)
-    _say(*history.world.last)
-    _say(f"trace {history.world.trace}: {error or 'nothing is broken'}")
+        error = broken_by(history)
+    say(*history.world.last)
+    say(f"trace {history.world.trace}: {error or 'nothing is broken'}")
     return int(error is not None)
 
 
-def _many(seed: int, seconds: float) -> int:
-    first, effects, deaths, broken = seed, 0, 0, 0
-    began, worked = time.perf_counter(), time.process_time()
-    with in_memory() as folder:
-        while (took := time.perf_counter() - began) < seconds:
-            history = History(seed, folder / "state")
-            if error := _broken(history):
-                broken += 1
-                _say(f"{history.words}: {error}")
-            effects += history.world.effects
-            deaths += history.deaths
-            seed += 1
-    ran, worked = seed - first, time.process_time() - worked
-    _say(
+def _many(first: int, seconds: float) -> int:
+    began = time.perf_counter()
+    processors = os.cpu_count() or 1
+    with ProcessPoolExecutor(processors, get_context("spawn")) as pool:
+        lives = [
+            pool.submit(every, first + nth, processors, seconds)
+            for nth in range(processors)
+        ]
+        done = [life.result() for life in lives]
+    took = time.perf_counter() - began
+    ran, deaths, effects, broken, worked = map(sum, zip(*done, strict=True))
+    say(
         f"{ran} histories with {deaths} deaths and {effects} effects in {took:.0f} s,"
         f" {ran / worked * 60:.0f} a minute of one processor: {broken} broken"
     )
     return int(broken > 0)
-
-
-def _say(*lines: str) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
-
-
-def _broken(history: History) -> str | None:
-    try:
-        history.run()
-    except Exception as error:  # noqa: BLE001 -- whatever it is, it was not promised
-        return f"{type(error).__name__}: {error}"
-    return None
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,21 @@ from simulation import truth
 from simulation.cloud import Cloud, Job, picture
 from simulation.disk import Disk, empty
 from simulation.house import House, Street
+from simulation.memory import in_memory
 from simulation.people import Consumer, live_long
 from simulation.world import Violation, World
 
 OWNERS = ("https://site.test|ann", "https://site.test|bob")
 DAY = 86_400.0
+
+
+@cache
+def _new() -> bytes:
+    """Return a gallery in which nothing is yet."""
+    with in_memory() as folder:
+        path = folder / "gallery.db"
+        Gallery.open(path, folder)._db.close()
+        return path.read_bytes()
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ class History:
         logger = logging.getLogger("materializer")
         level, logger.level = logger.level, logging.ERROR
         try:
-            Gallery.open(self._database, self.disk.root)._db.close()
+            self._database.write_bytes(_new())
             self.disk.settle()
             for _ in range(1 if self._death else self.world.chance.randint(1, 4)):
                 self._rough_life()
@@ -113,13 +124,14 @@ class History:
     def _after(self, *, alive: bool) -> None:
         if self.truth.broken:
             raise Violation(self.truth.broken[0])
+        self.truth.note_end(self._database, self.street.notes)
         if alive:
             return
         self.deaths += 1
-        self.truth.note_death(self._database, self.street.notes)
         if self.world.chance.random() < 0.6:
             self.world.troubles["power cut"] += 1
             self.disk.cut_power()
+            self.street.database.cut_power()
         else:
             self.world.troubles["kill"] += 1
         self.truth.check_rows_stand(self._database)
@@ -167,8 +179,9 @@ class History:
             if what < 0.4:
                 self._finish_job()
             elif what < 0.56:
-                self.world.troubles["account switch"] += 1
                 self._owner = chance.choice([*OWNERS, None])
+                what_for = "account switch" if self._owner else "sign-out"
+                self.world.troubles[what_for] += 1
                 house.sign_in(self._owner)
             elif what < 0.66:
                 self.world.troubles["clock jump"] += 1
@@ -207,9 +220,8 @@ class History:
             self.world.troubles["item removed"] += 1
             delete = self.world.chance.random() < 0.5
             self.truth.unwanted.update(names)
-            await self.truth.tolerate_disk_trouble(
-                house.inventory.remove(owner, item_id, delete_file=delete)
-            )
+            work = house.inventory.remove(owner, item_id, delete_file=delete)
+            await self.truth.removing(owner, item_id, work)
 
     def _delete_file(self) -> None:
         names = [name for name in self.disk.files() if not name.startswith(".")]

@@ -29,12 +29,12 @@ from materializer.gallery import Gallery
 from materializer.inventory import Inventory
 from materializer.wording import Note
 from simulation.cloud import URL, Cloud, Feed, Network
+from simulation.database import Database
 from simulation.disk import Disk
 from simulation.loop import AtOnce, Late, Loop, Threads
 from simulation.truth import Shown
 from simulation.world import Crash, Violation, World
 
-_FULL = sqlite3.SQLITE_FULL
 # It would take longer than a whole life.
 _NO_GC = SimpleNamespace(collect=lambda: None, freeze=lambda: None)
 
@@ -103,7 +103,7 @@ class Street:
         self.changed = asyncio.Queue[str]()
         self.notes: list[Shown] = []
         self.slips: list[str] = []
-        self._databases: list[sqlite3.Connection] = []
+        self.database = Database(world, self.settings.paths.gallery_db)
 
     def live(self, people: Callable[[House], list[Coroutine[Any, Any, None]]]) -> bool:
         """Run the daemon until somebody stops it; return false when it died.
@@ -124,8 +124,7 @@ class Street:
             alive = not world.dead
             world.dead = True
             _bury(loop)
-            while self._databases:  # what was not committed is undone
-                self._databases.pop().close()
+            self.database.end()
         if alive and (error := main.exception()) is not None:
             raise _innermost(error)
         if self.slips:
@@ -170,7 +169,8 @@ class Street:
             into(patch.object(time, "time_ns", lambda: int(world.wall() * 1e9)))
             into(patch.object(time, "monotonic", lambda: world.now))
             into(patch.object(random, "random", world.chance.random))
-            into(patch.object(sqlite3, "connect", self._connect(sqlite3.connect)))
+            connecting = self.database.connecting(sqlite3.connect)
+            into(patch.object(sqlite3, "connect", connecting))
             for name, ours in (
                 ("gallery.database.ThreadPoolExecutor", Threads),
                 ("place.group.ThreadPoolExecutor", Threads),
@@ -199,30 +199,6 @@ class Street:
         while True:
             yield frozenset({await self.changed.get()})
 
-    def _connect(self, connect: Callable[..., Any]) -> Callable[..., Any]:
-        world, databases = self.world, self._databases
-
-        class Connection(sqlite3.Connection):
-            def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-                if sql == "COMMIT":
-                    world.effect("commit")
-                if sql == "BEGIN IMMEDIATE" and world.full and world.maybe(0.5):
-                    world.refusals += 1
-                    world.troubles["transaction refused"] += 1
-                    error = sqlite3.OperationalError("database or disk is full")
-                    error.sqlite_errorcode = _FULL
-                    raise error
-                cursor = super().execute(sql, *args)
-                if sql == "COMMIT":
-                    world.effect("committed")
-                return cursor
-
-        def connected(*args: Any, **kwargs: Any) -> Any:
-            databases.append(connect(*args, factory=Connection, **kwargs))
-            return databases[-1]
-
-        return connected
-
 
 class _Desktop:
     def __init__(self, street: Street) -> None:
@@ -232,7 +208,7 @@ class _Desktop:
         await asyncio.sleep(self._street.world.chance.random())
         world = self._street.world
         world.effect(f"show {note.title}")
-        self._street.notes.append(Shown(note.title, note.body, world.refusals))
+        self._street.notes.append(Shown(note.title, note.body))
         return notify.Shown(True, "desktop")
 
 

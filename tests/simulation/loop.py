@@ -96,10 +96,17 @@ class Threads:
         self._single = workers == 1
         self._free_at = 0.0
 
-    def submit(self, func: Callable[..., Any], *args: Any) -> None:
+    def submit(self, func: Callable[..., Any], *args: Any) -> Future[None]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Loop)
-        self.hand_in(loop, lambda: func(*args))
+        done: Future[None] = Future()
+
+        def work() -> None:
+            func(*args)
+            done.set_result(None)
+
+        self.hand_in(loop, work)
+        return done
 
     def hand_in(self, loop: Loop, work: Callable[[], object]) -> None:
         """Do it after what one thread has been given before, and in some time."""

@@ -1,4 +1,4 @@
-"""A directory for one history after the other, in memory where the system has such."""
+"""A directory for one trial after the other, in memory where the system has such."""
 
 from __future__ import annotations
 

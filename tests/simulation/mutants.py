@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -16,11 +17,12 @@ from unittest.mock import patch
 
 from materializer.announce import Announcer
 from materializer.fetch.partial import Note, Partial
-from materializer.gallery import Gallery, ledger, outbox
+from materializer.gallery import Gallery, files, ledger, outbox
 from materializer.notices import Notices
 from materializer.place import Places
 from materializer.place.directory import Directory
 from materializer.place.files import Files
+from materializer.plan import OVERLAP_MS
 
 Mutant = Callable[[], AbstractContextManager[object]]
 
@@ -129,6 +131,11 @@ def cursor_before_settle() -> AbstractContextManager[object]:
     return patch.object(Gallery, "note", hasty)
 
 
+def nothing_is_durable() -> AbstractContextManager[object]:
+    """All is noted, and nothing waits for the disk."""
+    return patch.object(Gallery, "write", Gallery.note)
+
+
 def told_before_shown() -> AbstractContextManager[object]:
     """A failure counts as told before anybody has seen it."""
     tell = Notices._tell
@@ -150,6 +157,55 @@ def never_acknowledged() -> AbstractContextManager[object]:
     return patch.object(Announcer, "acknowledge", forgetful)
 
 
+def told_until_entered() -> AbstractContextManager[object]:
+    """A failure is shown at each look, until the disk lets it be entered."""
+
+    async def forgetful(*_: object) -> bool:
+        return False
+
+    return patch.object(Notices, "_was_shown", forgetful)
+
+
+def told_to_anybody() -> AbstractContextManager[object]:
+    """Whoever is signed in hears of all accounts."""
+    after = outbox.after
+
+    def all_after(db: Any, _: str | None, seq: int, limit: int) -> list[Any]:
+        owners = [row["owner"] for row in db.execute("SELECT owner FROM outbox")]
+        found = [one for owner in {*owners} for one in after(db, owner, seq, limit)]
+        return sorted(found, key=lambda one: one.seq)[:limit]
+
+    return patch.object(outbox, "after", all_after)
+
+
+def removed_and_forgotten() -> AbstractContextManager[object]:
+    """An item that the person removed leaves no trace, so that it comes back."""
+    remove = files.remove
+
+    def forget(db: Any, owner: str, item_id: str, now: int) -> bool:
+        removed = remove(db, owner, item_id, now)
+        job_id = item_id.rpartition("_")[0]
+        for table in ("items", "jobs"):
+            db.execute(
+                f"DELETE FROM {table} WHERE owner = ? AND job_id = ?",  # noqa: S608
+                (owner, job_id),
+            )
+        return removed
+
+    return patch.object(files, "remove", forget)
+
+
+def cursor_by_the_clock() -> AbstractContextManager[object]:
+    """The feed is asked from the computer's own now on."""
+    cursors = ledger.cursors
+
+    def now(db: Any, account: Any, *, first: int) -> dict[Any, int]:
+        asked = cursors(db, account, first=first)
+        return dict.fromkeys(asked, int(time.time() * 1000) - OVERLAP_MS)
+
+    return patch.object(ledger, "cursors", now)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -160,7 +216,12 @@ MUTANTS: dict[str, Mutant] = {
         write_in_place,
         announce_before_commit,
         cursor_before_settle,
+        nothing_is_durable,
         told_before_shown,
+        told_until_entered,
+        told_to_anybody,
+        removed_and_forgotten,
+        cursor_by_the_clock,
         never_acknowledged,
     )
 }

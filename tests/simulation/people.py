@@ -74,6 +74,8 @@ class Consumer:
         self._world.effect(f"{self.name} hears {sent['seq']}")
         seq, payload = sent["seq"], sent["payload"]
         owner = self._cloud.jobs[payload["jobId"]].owner
+        if house.owner != owner:
+            raise Violation(f"{self.name}: {seq} is for {owner} alone")
         places_found, last = self._last
         if seq <= last and places_found == house.places_found:
             raise Violation(f"{self.name}: {seq} comes after {last}")

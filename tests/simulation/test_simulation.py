@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from simulation.history import History
+from simulation.many import every
 from simulation.memory import in_memory
+from simulation.mutants import MUTANTS
 
 TESTS = Path(__file__).parents[1]
 SECONDS = 20.0
@@ -23,6 +26,7 @@ TROUBLES = {
     "EIO",
     "short write",
     "transaction refused",
+    "commit undone",
     "download cut",
     "body too short",
     "resumed",
@@ -30,6 +34,7 @@ TROUBLES = {
     "feed dropped",
     "duplicate",
     "account switch",
+    "sign-out",
     "clock jump",
     "item removed",
     "file deleted",
@@ -70,16 +75,39 @@ def test_a_life_may_end_before_any_of_its_effects(state: Path) -> None:
     assert deaths > 40
 
 
+def simulated(*flags: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "simulation", *flags],
+        env=os.environ | {"PYTHONPATH": str(TESTS)} | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+def test_every_processor_runs_histories_of_its_own() -> None:
+    run = simulated("--first", "7", "--seconds", "0.01")
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.startswith(f"{os.cpu_count()} histories with ")
+    assert run.stdout.endswith(": 0 broken\n")
+
+
+def test_a_broken_history_is_counted_and_names_what_repeats_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with MUTANTS["announce_before_commit"]():
+        ran, *_, broken, _ = every(first=10, step=5, seconds=5)
+
+    seeds = re.findall(r"scripts/simulate --seed (\d+): Viol", capsys.readouterr().out)
+    assert len(seeds) == broken > 0
+    assert {int(seed) for seed in seeds} <= {10 + 5 * nth for nth in range(int(ran))}
+
+
 def test_a_seed_is_the_same_history_in_every_process(state: Path) -> None:
     def trace(hashes: str) -> str:
-        run = subprocess.run(
-            [sys.executable, "-m", "simulation", "--seed", "5"],
-            env=os.environ | {"PYTHONPATH": str(TESTS), "PYTHONHASHSEED": hashes},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
+        run = simulated("--seed", "5", PYTHONHASHSEED=hashes)
         return run.stdout.partition(": ")[0]
 
     first = trace("1")

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +26,10 @@ _NAME = re.compile(r"(j[0-9]+)_([0-9]+)\.png")
 
 @dataclass(frozen=True)
 class Shown:
-    """A note to the person, and how many transactions had been refused by then."""
+    """A note to the person."""
 
     title: str
     body: str
-    refusals: int
 
 
 class Truth:
@@ -49,6 +47,7 @@ class Truth:
         self._outputs = outputs
         self.broken: list[str] = []
         self.unwanted: set[str] = set()
+        self._removed: set[tuple[str, str]] = set()
         self._told_again = Counter[str]()
 
     def require_whole(self, path: str) -> None:
@@ -68,10 +67,11 @@ class Truth:
             if not there:
                 raise Violation(f"{name} was announced and is not there")
 
-    async def tolerate_disk_trouble(self, work: Awaitable[object]) -> None:
-        """Do what a person may have to ask for again."""
+    async def removing(self, owner: str, item_id: str, work: Awaitable[bool]) -> None:
+        """Do away with an item, which a person may have to ask for again."""
         try:
-            await work
+            if await work:
+                self._removed.add((owner, item_id))
         except DiskTrouble:
             return
 
@@ -83,8 +83,8 @@ class Truth:
             )
             return [(owner, item_id, [name]) for owner, item_id, name in rows]
 
-    def note_death(self, database: Path, notes: Sequence[Shown]) -> None:
-        """Excuse those notes that a death came too early for to be entered."""
+    def note_end(self, database: Path, notes: Sequence[Shown]) -> None:
+        """Excuse those notes that a life was too short for to be entered."""
         with _rows(database) as db:
             due = [
                 job
@@ -115,6 +115,9 @@ class Truth:
                 )
             )
         self.check_rows_stand(database)
+        for owner, item_id, _ in self.items(database):
+            if (owner, item_id) in self._removed:
+                raise Violation(f"{item_id} was removed and is back")
         for job in self._cloud.jobs.values():
             row = jobs.get(job.id)
             if row is None:
@@ -158,11 +161,9 @@ class Truth:
         tell = bool(job.refused) or not (job.succeeded or job.canceled)
         if tell != (row["told"] is not None) or row["told"] == "due":
             raise Violation(f"{job.id} was told: {row['told']}")
-        # What was shown is shown again where that could not be entered.
         about = _about(notes, job.id)
-        again = sum(a.refusals == b.refusals for a, b in pairwise(about))
-        if again > self._told_again[job.id]:
-            raise Violation(f"{job.id} was told {again} times more")
+        if len(about) > 1 + self._told_again[job.id]:
+            raise Violation(f"{job.id} was told {len(about)} times")
         if job.error and tell and not about and not _SEVERAL.search(_titles(notes)):
             raise Violation(f"{job.id} was never told")
 

@@ -35,7 +35,6 @@ class World:
         full: whether the disk takes nothing.
         boot: of the computer.
         effects: how many there were.
-        refusals: how often the full disk took no transaction.
         disk_errors: how often it took, or synced, no file.
         troubles: what has come up, and how often.
         dies_at: the number of the effect that does not happen any more.
@@ -48,7 +47,6 @@ class World:
     full: bool = False
     boot: int = 1
     effects: int = 0
-    refusals: int = 0
     disk_errors: int = 0
     dies_at: int | None = None
     dead: bool = False
