@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from benched import bench
 from need import need
 from scripts.benchmarks import cli, goals
 from scripts.benchmarks.cli import Result, Round
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def test_both_wait_for_the_same_pictures_until_they_are_there(tmp_path: Path) -> None:
     need("node")
-    written = tmp_path / "cli.json"
-    command = (sys.executable, "-m", "scripts.benchmarks", "cli", "--short")
-    done = subprocess.run(
-        [*command, "--json", str(written)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(written.read_text("utf-8"))
+    text, told = bench("cli", tmp_path)
     assert sorted(each["phase"] for each in told["rounds"]) == [0.5, 1.5]
     for each in told["rounds"]:
         assert each["ours"] > 0
         # It asks every two seconds, and the job was done at one moment between.
         assert each["polling"] > (cli.INTERVAL - each["phase"]) * 1000 * 0.5
-    assert "| asking every 2 s | " in done.stdout
+    assert "| asking every 2 s | " in text
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from benched import bench
 from need import need
 from scripts.benchmarks import display
 from scripts.benchmarks.display import Plan, Round
 from scripts.browser.chromium import PROGRAMS
 
-ROOT = Path(__file__).resolve().parents[2]
 CALM = Round(paint=200.0, pictures=700.0, frames=[16.7] * 200, most=40)
 
 
@@ -40,18 +37,8 @@ def test_the_worst_round_decides_whether_a_goal_is_met(
 
 def test_the_page_is_scrolled_to_its_last_output(tmp_path: Path) -> None:
     need(*PROGRAMS)
-    written = tmp_path / "display.json"
-    command = [sys.executable, "-m", "scripts.benchmarks", "display", "--short"]
-    done = subprocess.run(
-        [*command, "--json", str(written)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    [round_] = json.loads(written.read_text("utf-8"))["rounds"]
+    _, data = bench("display", tmp_path)
+    [round_] = data["rounds"]
     assert 0 < round_["paint"] <= round_["pictures"]
     assert len(round_["frames"]) > 10
     assert 0 < round_["most"] < 100

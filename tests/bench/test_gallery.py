@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from benched import bench
+
 GALLERIES = ("ours", "JSON file", "JSON file, 300 newest")
 SIZES = (400, 800)
-COMMAND = (sys.executable, "-m", "scripts.benchmarks")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     """What one short run printed and wrote."""
-    written = tmp_path_factory.mktemp("bench") / "gallery.json"
-    done = subprocess.run(
-        [*COMMAND, "gallery", "--short", "--json", str(written)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(written.read_text("utf-8"))
+    return bench("gallery", tmp_path_factory.mktemp("bench"))
 
 
 def test_each_gallery_keeps_what_it_should_and_finds_it(run: tuple[str, Any]) -> None:

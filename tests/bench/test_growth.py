@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benched import bench
 from need import need
 from scripts.benchmarks import growth
 from scripts.benchmarks.growth_stand import Growth
@@ -16,24 +15,11 @@ from scripts.benchmarks.growth_stand import Growth
 if sys.platform != "linux":
     pytest.skip("this benchmark runs on Linux", allow_module_level=True)
 
-ROOT = Path(__file__).resolve().parents[2]
-COMMAND = (sys.executable, "-m", "scripts.benchmarks")
-
 
 def test_time_and_memory_are_looked_at_with_ten_times_as_much(tmp_path: Path) -> None:
     need("nginx", "openssl", "node", "npm")
-    written = tmp_path / "growth.json"
-    done = subprocess.run(
-        [*COMMAND, "growth", "--short", "--json", str(written)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-    found = json.loads(written.read_text("utf-8"))["growth"]
+    text, data = bench("growth", tmp_path)
+    found = data["growth"]
     allowed = {(each["what"], each["measure"]): each["most"] for each in found}
     assert allowed == {
         ("jobs", "seconds"): 11,
@@ -49,7 +35,7 @@ def test_time_and_memory_are_looked_at_with_ten_times_as_much(tmp_path: Path) ->
         assert min(*each["little"], *each["much"]) > 0
         looks = 3 if each["measure"] in {"latency ms", "last is told, ms"} else 1
         assert len(each["little"]) == len(each["much"]) == looks
-    assert "\n| 3 jobs | seconds | " in done.stdout
+    assert "\n| 3 jobs | seconds | " in text
 
 
 def test_growth_is_judged_by_the_medians() -> None:

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from benched import bench
 from need import need
 from scripts.benchmarks import idle, start
 from scripts.benchmarks.idle import Idle
 from scripts.benchmarks.start import Round
-
-ROOT = Path(__file__).resolve().parents[2]
-COMMAND = (sys.executable, "-m", "scripts.benchmarks")
-
-
-def bench(name: str, folder: Path) -> tuple[str, Any]:
-    written = folder / "figures.json"
-    done = subprocess.run(
-        [*COMMAND, name, "--short", "--json", str(written)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(written.read_text("utf-8"))
 
 
 @pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux counts wake-ups")

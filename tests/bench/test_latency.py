@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from benched import bench
 from need import need
 from scripts.benchmarks import beside_film, bodies, catchup, latency, places
 from scripts.benchmarks.clients import BenchmarkFailed
@@ -18,28 +16,13 @@ from scripts.benchmarks.contenders import Arrival
 if sys.platform != "linux":
     pytest.skip("these benchmarks run on Linux", allow_module_level=True)
 
-ROOT = Path(__file__).resolve().parents[2]
-COMMAND = (sys.executable, "-m", "scripts.benchmarks")
 FILM = "pictures beside a film of 4 GiB, p99"
+PARTS = ("nginx", "openssl", "aria2c", "node", "npm")
 PEERS = ("aria2 RPC", "reference's way")
 
 
-def bench(name: str, folder: Path) -> tuple[str, Any]:
-    need("nginx", "openssl", "aria2c", "node", "npm")
-    written = folder / "figures.json"
-    done = subprocess.run(
-        [*COMMAND, name, "--short", "--json", str(written)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(written.read_text("utf-8"))
-
-
 def test_everybody_gets_every_picture_in_turns_and_is_compared(tmp_path: Path) -> None:
+    need(*PARTS)
     text, data = bench("latency", tmp_path)
 
     cases = [(scheme, size) for scheme in ("https", "http") for size in (65536, 204800)]
@@ -60,6 +43,7 @@ def test_everybody_gets_every_picture_in_turns_and_is_compared(tmp_path: Path) -
 
 
 def test_all_that_waited_is_fetched_by_ours_and_by_the_others(tmp_path: Path) -> None:
+    need(*PARTS)
     text, data = bench("catchup", tmp_path)
 
     clients = ["ours", "aria2c -j8", "httpx + aiofiles"]
@@ -73,6 +57,7 @@ def test_all_that_waited_is_fetched_by_ours_and_by_the_others(tmp_path: Path) ->
 
 
 def test_pictures_come_alone_and_beside_a_film(tmp_path: Path) -> None:
+    need(*PARTS)
     text, data = bench("film", tmp_path)
 
     alone, beside = data["samples"]
