@@ -122,12 +122,13 @@ if sys.platform == "linux":
     def _hang(directory: Path, held: contextlib.ExitStack) -> asyncio.Event | None:
         bell = asyncio.Event()
         loop = asyncio.get_running_loop()
+        if not _bells:
+            # A signal that means nothing to a process which does not wait for it.
+            loop.add_signal_handler(signal.SIGURG, _ring)
+            # On a busy loop they may be more than fit in its pipe, which one would do.
+            signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         _bells.add(bell)
         held.callback(_take_down, bell, loop)
-        # A signal that means nothing to a process which does not wait for it.
-        loop.add_signal_handler(signal.SIGURG, _ring)
-        # On a busy loop they may be more than fit in its pipe, which one would do.
-        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         inside = fcntl.DN_CREATE | fcntl.DN_MODIFY | fcntl.DN_ATTRIB
         gone = fcntl.DN_DELETE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT
         for path, events in ((directory, inside | gone), (directory.parent, gone)):

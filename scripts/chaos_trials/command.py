@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from scripts.chaos_trials import elsewhere, faults, kills, power
-from scripts.chaos_trials.faults import CALLS, FAULTS, Fault
+from scripts.chaos_trials import elsewhere, faults, gate, kills, power
+from scripts.chaos_trials.faults import CALLS, ERRORS, Fault
+from scripts.chaos_trials.gate import CHANGES, Strike
 from scripts.chaos_trials.mutants import MUTANTS
 from scripts.chaos_trials.stage import Stage, stage
 from scripts.chaos_trials.tools import until
@@ -37,30 +40,33 @@ class Kind:
         short: how many are played in a minute, beside the others.
         at_once: how many may be played side by side.
         needs: commands of the system, as root.
+        gated: whether it needs a gate at system calls.
     """
 
     play: Play
     long: int
     short: int
-    at_once: int = 3
+    at_once: int = 4
     needs: tuple[str, ...] = ()
+    gated: bool = False
 
 
 KINDS = {
-    "kill": Kind(kills.kill, 10_000, 12),
-    "kill at a sync": Kind(faults.kill_at_a_sync, 1000, 4, needs=("strace",)),
-    "two": Kind(kills.two, 1000, 4),
-    "stop": Kind(kills.stop, 200, 2),
-    "short": Kind(kills.short, 500, 3),
-    "full": Kind(kills.full, 500, 3, needs=("mount",)),
-    "cut": Kind(power.cut, 2000, 4, needs=("mount", "mkfs.ext4")),
-    "cut of two": Kind(power.cut_of_two, 2000, 4, needs=("mount", "mkfs.ext4")),
+    "kill": Kind(kills.kill, 10_000, 60),
+    "two": Kind(kills.two, 1000, 8),
+    "stop": Kind(kills.stop, 200, 4),
+    "stop for minutes": Kind(kills.stop_for_minutes, 8, 0, at_once=8),
+    "short": Kind(kills.short, 500, 6),
+    "full": Kind(kills.full, 500, 6, needs=("mount",)),
+    "cut": Kind(power.cut, 2000, 12, needs=("mount", "mkfs.ext4")),
+    "cut of two": Kind(power.cut_of_two, 2000, 12, needs=("mount", "mkfs.ext4")),
     "clock": Kind(elsewhere.clock, 200, 2, needs=("faketime",)),
     "network": Kind(elsewhere.network, 200, 2, at_once=1, needs=("ip",)),
-    "unlocked": Kind(elsewhere.unlocked, 500, 2, needs=("strace",)),
+    "unlocked": Kind(elsewhere.unlocked, 500, 4, gated=True),
 }
 FAULT = "fault"
 _MOST_TURNS = 60
+_PROGRESS = 100
 
 CAUGHT_BY = {
     "no file fsync": "cut",
@@ -68,27 +74,39 @@ CAUGHT_BY = {
     "row before rename": "kill",
     "write in place": "kill",
     "announce before commit": "kill",
-    "cursor before settle": "kill at a sync",
+    "cursor before settle": "kill",
+    "nothing is durable": "cut",
 }
 """Which kind of trial finds which mistake."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What has come of the trials of a kind."""
+    """What has come of the trials of a kind.
+
+    Attributes:
+        struck: how often it happened to a daemon that was at work.
+    """
 
     name: str
     trials: int = 0
-    seconds: float = 0.0
+    struck: int = 0
+    begun: float = field(default_factory=time.monotonic)
     flaws: Counter[str] = field(default_factory=Counter)
     blunt: Counter[str] = field(default_factory=Counter)
 
+    def add(self, trial: Trial) -> None:
+        """Count a trial that was played."""
+        self.trials += 1
+        self.struck += trial.struck
+        self.flaws.update(trial.flaws)
+        self.blunt.update(trial.blunt)
+
     def row(self) -> str:
         """Return it as a row of a table."""
-        blunt, flaws = self.blunt.total(), self.flaws.total()
-        return (
-            f"| {self.name} | {self.trials} | {flaws} | {blunt} | {self.seconds:.0f} |"
-        )
+        counts = self.trials, self.struck, self.flaws.total(), self.blunt.total()
+        seconds = time.monotonic() - self.begun
+        return f"| {self.name} | {' | '.join(map(str, counts))} | {seconds:.0f} |"
 
 
 class Lab:
@@ -104,11 +122,9 @@ class Lab:
         self._deadline = deadline
         self._numbers = itertools.count(1)
 
-    async def play(
-        self, name: str, kind: Kind, trials: int, mutant: str | None = None
-    ) -> Tally:
-        """Play so many trials; with a mutant, until one of them finds it."""
-        tally, left = Tally(name), iter(range(trials))
+    async def play(self, name: str, numbers: range, mutant: str | None = None) -> Tally:
+        """Play the trials of these numbers; with a mutant, until one finds it."""
+        kind, tally, left = KINDS[name], Tally(name), iter(numbers)
 
         async def work() -> None:
             for number in left:
@@ -116,19 +132,20 @@ class Lab:
                     return
                 await self._one(tally, str(number), kind.play, mutant)
 
-        return await _timed(tally, *(work() for _ in range(kind.at_once)))
+        await _side_by_side(work() for _ in range(kind.at_once))
+        return tally
 
     async def sweep(self, most: int, at_once: int = 3) -> Tally:
         """Let every call fail in every way at its turns, up to the `most`-th."""
-        tally, ended = Tally(FAULT), set[tuple[str, str]]()
+        tally, ended = Tally(FAULT), set[tuple[tuple[str, ...], str]]()
         left = itertools.starmap(
-            lambda turn, call, name: Fault(call, name, turn),
-            itertools.product(range(1, most + 1), CALLS, FAULTS),
+            lambda turn, calls, name: Fault(calls, name, turn),
+            itertools.product(range(1, most + 1), CALLS, ERRORS),
         )
 
         async def work() -> None:
             for fault in left:
-                row = fault.call, fault.name
+                row = fault.calls, fault.name
                 if row in ended:
                     continue
                 if time.monotonic() > self._deadline:
@@ -137,7 +154,8 @@ class Lab:
                 if not await self._one(tally, str(fault), play):
                     ended.add(row)
 
-        return await _timed(tally, *(work() for _ in range(at_once)))
+        await _side_by_side(work() for _ in range(at_once))
+        return tally
 
     async def _one(
         self, tally: Tally, title: str, play: Play, mutant: str | None = None
@@ -147,26 +165,19 @@ class Lab:
         chance = random.Random(f"{self._seed} {tally.name} {title}")  # noqa: S311 -- a die
         trial = Trial(self._stage, folder, chance, mutant)
         outcome = await play(trial)
-        tally.trials += 1
-        tally.flaws.update(trial.flaws)
-        tally.blunt.update(trial.blunt)
+        tally.add(trial)
+        if tally.trials % _PROGRESS == 0:
+            _tell(f"{tally.row()} so far, up to number {title}")
         for said in (*trial.flaws, *(f"blunt: {each}" for each in trial.blunt)):
             _tell(f"{mutant or tally.name}, trial {title}: {said}")
         shutil.rmtree(folder)
         return outcome
 
 
-async def _timed(tally: Tally, *works: Awaitable[None]) -> Tally:
-    begun = time.monotonic()
-
-    async def run(work: Awaitable[None]) -> None:
-        await work
-
+async def _side_by_side(works: Iterable[Coroutine[None, None, None]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for work in works:
-            tasks.create_task(run(work))
-    tally.seconds = time.monotonic() - begun
-    return tally
+            tasks.create_task(work)
 
 
 async def _begin(built: Stage) -> None:
@@ -180,13 +191,17 @@ async def _begin(built: Stage) -> None:
     built.fill()
     alone = Trial(built, built.root / "alone", random.Random())  # noqa: S311 -- a die
     alone.stage.fresh(alone.state)
+    counting = None if gate.lacking() else Strike(CHANGES, str(alone.state), turn=0)
     begun = time.monotonic()
-    async with running(alone, alone.birth("--once")) as daemon:
+    async with running(alone, alone.birth("--once", strike=counting)) as daemon:
         await daemon.ended(60)
     built.span = 1.2 * (time.monotonic() - begun)
+    built.changes = daemon.keeper.calls if daemon.keeper else 0
+    _tell(f"left alone, a daemon changes the disk by {built.changes} calls")
     await alone.come_to_rest()
     if alone.flaws:
-        raise RuntimeError(f"a daemon that is left alone fails: {alone.flaws}")
+        said = (alone.folder / "said-1").read_text("utf-8")
+        raise RuntimeError(f"left alone, it fails: {alone.flaws}\n{said}")
 
 
 @asynccontextmanager
@@ -198,42 +213,47 @@ async def lab(seed: int, deadline: float) -> AsyncIterator[Lab]:
             yield Lab(built, seed, deadline)
 
 
-def missing(kind: Kind) -> str | None:
+def missing(name: str) -> str | None:
     """Return why a kind of trial cannot be played here, if it cannot."""
-    lacks = [name for name in kind.needs if not shutil.which(name)]
-    if kind.needs and os.geteuid() != 0:
+    kind = KINDS.get(name)
+    needs = kind.needs if kind else ()
+    lacks = [need for need in needs if not shutil.which(need)]
+    if (kind is None or kind.gated) and (lack := gate.lacking()):
+        lacks.append(lack)
+    if needs and os.geteuid() != 0:
         lacks.append("the right to (root)")
-    if kind.play is elsewhere.network and not lacks and not elsewhere.has_own_network():
+    if name == "network" and not lacks and not elsewhere.has_own_network():
         lacks.append("a network namespace of our own")
     return f"not played: this machine lacks {', '.join(lacks)}" if lacks else None
 
 
 async def _tallies(chosen: argparse.Namespace, at: Lab) -> AsyncIterator[Tally]:
-    strace = Kind(kills.kill, 0, 0, needs=("strace",))
     for name in chosen.kinds or (*KINDS, FAULT):
-        kind = KINDS.get(name, strace)
-        if lack := missing(kind):
+        if lack := missing(name):
             _tell(f"{name}: {lack}")
         elif name == FAULT:
             yield await at.sweep(1 if chosen.short else _MOST_TURNS)
         else:
-            usual = kind.short if chosen.short else kind.long
-            yield await at.play(name, kind, _first(chosen.trials, usual))
+            kind = KINDS[name]
+            numbers = _numbers(chosen, kind.short if chosen.short else kind.long)
+            if numbers:
+                yield await at.play(name, numbers)
 
 
 async def _mutants(chosen: argparse.Namespace, at: Lab) -> AsyncIterator[Tally]:
     for mutant in chosen.mutants or MUTANTS:
-        kind = CAUGHT_BY[mutant]
-        if lack := missing(KINDS[kind]):
+        name = CAUGHT_BY[mutant]
+        if lack := missing(name):
             _tell(f"{mutant}: {lack}")
             continue
-        tally = await at.play(kind, KINDS[kind], _first(chosen.trials, 200), mutant)
-        tally.name = f"{mutant}, by {kind}"
+        tally = await at.play(name, _numbers(chosen, 400), mutant)
+        tally.name = f"{mutant}, by {name}"
         yield tally
 
 
-def _first(asked: int | None, usual: int) -> int:
-    return usual if asked is None else asked
+def _numbers(chosen: argparse.Namespace, usual: int) -> range:
+    count = usual if chosen.trials is None else chosen.trials
+    return range(chosen.first, chosen.first + count)
 
 
 def main() -> None:
@@ -242,6 +262,9 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, FAULT, []], metavar="KIND")
     parser.add_argument("--short", action="store_true", help="about a minute")
     parser.add_argument("--trials", type=int, help="so many of each kind")
+    parser.add_argument(
+        "--first", type=int, default=1, help="from this number on, as it was before"
+    )
     parser.add_argument("--minutes", type=float, default=600, help="no longer")
     parser.add_argument("--seed", type=int, default=1, help="of all chance")
     parser.add_argument(
@@ -251,15 +274,19 @@ def main() -> None:
         metavar="MISTAKE",
         help="see that these mistakes are found, or all",
     )
-    sys.exit(asyncio.run(_main(parser.parse_args())))
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(asyncio.run(_main(parser.parse_args())))
+    sys.exit(130)
 
 
 async def _main(chosen: argparse.Namespace) -> int:
+    if this := asyncio.current_task():  # a request to end is one to tidy up
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     deadline = time.monotonic() + chosen.minutes * 60
     failed = False
     rows = [
-        "| trials of | played | violations | blunt | seconds |",
-        "|---|---|---|---|---|",
+        "| trials of | played | struck | violations | blunt | seconds |",
+        "|---|---|---|---|---|---|",
     ]
     async with lab(chosen.seed, deadline) as at:
         spoilt = chosen.mutants is not None

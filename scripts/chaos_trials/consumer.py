@@ -14,7 +14,7 @@ from materializer.errors import MaterializerError
 from materializer.ipc.client import Client
 
 NAME = "app"
-_STEP = 0.01
+_STEP = 0.03
 _SOON = 60.0
 
 
@@ -24,13 +24,15 @@ class Heard:
 
     Attributes:
         updates: each (number, payload), as often as it was told.
-        acknowledged: the newest number that the daemon has confirmed.
+        confirming: the newest number that the consumer has begun to acknowledge.
+        acknowledged: the newest number that a daemon has confirmed.
         notices: the jobs of whose failure somebody was told, as often as that was.
         flaws: what was told out of turn.
         known: whether a daemon knows the consumer.
     """
 
     updates: list[tuple[int, str]] = field(default_factory=list)
+    confirming: int = 0
     acknowledged: int = 0
     notices: list[str] = field(default_factory=list)
     flaws: list[str] = field(default_factory=list)
@@ -41,6 +43,13 @@ class Heard:
         if seq <= self.acknowledged:
             self.flaws.append(f"update {seq} was told again, though acknowledged")
         self.updates.append((seq, payload))
+
+    def attached(self, cursor: int) -> None:
+        """Take note of where a daemon begins; the answer before may have been lost."""
+        if cursor > self.confirming:
+            self.flaws.append(f"update {cursor} counts as acknowledged and was not")
+        self.acknowledged = max(self.acknowledged, cursor)
+        self.known = True
 
 
 @asynccontextmanager
@@ -64,8 +73,8 @@ async def _listen(state: Path, heard: Heard) -> None:
 async def _hear(state: Path, heard: Heard) -> None:
     async with Client(state) as client:
         await client.call("events.subscribe", {"topics": ["notification"]}, _SOON)
-        await client.call("display.subscribe", {"consumer": NAME}, _SOON)
-        heard.known = True
+        begun = await client.call("display.subscribe", {"consumer": NAME}, _SOON)
+        heard.attached(begun["cursor"])
         last = 0
         async for sent in client.notifications():
             if sent.method == "event":
@@ -76,5 +85,6 @@ async def _hear(state: Path, heard: Heard) -> None:
                 heard.flaws.append(f"update {seq} was told after {last}")
             last = seq
             heard.update(seq, json.dumps(sent.params["payload"], sort_keys=True))
+            heard.confirming = max(heard.confirming, seq)
             await client.call("display.ack", {"consumer": NAME, "seq": seq}, _SOON)
             heard.acknowledged = max(heard.acknowledged, seq)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from scripts.chaos_trials.consumer import listening
-from scripts.chaos_trials.faults import traced
-from scripts.chaos_trials.nursery import Daemon, environment
+from scripts.chaos_trials.nursery import environment
 from scripts.chaos_trials.tools import system
-from scripts.chaos_trials.trial import RESTS_WITHIN, Trial, running
+from scripts.chaos_trials.trial import RESTS_WITHIN, Trial, born, running
 
 CLOCKS = ("-1d", "-90m", "-3m", "+3m", "+90m", "+1d")
 _FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-_AWAY = 1.5  # seconds
+_AWAY = (0.5, 1.5, 1.5, 10.0)  # seconds
 
 
 def has_own_network() -> bool:
@@ -48,6 +45,7 @@ async def clock(trial: Trial) -> None:
         )
     async with listening(trial.state, trial.heard):
         await asyncio.sleep(trial.chance.uniform(0.3, 0.5 + trial.stage.span))
+        trial.struck += daemon.returncode is None
         shown.with_suffix(".new").write_text(then, "ascii")
         shown.with_suffix(".new").replace(shown)
         try:
@@ -73,13 +71,13 @@ async def network(trial: Trial) -> None:
     trial.stage.fresh(trial.state)
     async with running(trial, trial.birth("--once")) as daemon:
         await trial.any_moment(daemon)
+        trial.strikes(daemon)
         await _loopback("down")
         try:
-            await asyncio.sleep(_AWAY)
+            await asyncio.sleep(trial.chance.choice(_AWAY))
         finally:
             await _loopback("up")
-        if not await daemon.ended(RESTS_WITHIN):
-            trial.flaws.append("it did not go on when the network was back")
+        await trial.ends(daemon, "it did not go on when the network was back")
     trial.judge()
     await trial.come_to_rest()
 
@@ -87,29 +85,18 @@ async def network(trial: Trial) -> None:
 async def unlocked(trial: Trial) -> None:
     """Two daemons at once on a file system that grants every lock to everybody.
 
-    Both may tell of the same failure; nothing else may differ.
+    Each may tell of the same failure; nothing else may differ.
     """
     trial.stage.fresh(trial.state)
-    async with AsyncExitStack() as both:
-        first, second = [
-            await both.enter_async_context(_granted(trial, name)) for name in "ab"
-        ]
-        await first.ended(trial.chance.uniform(0, 4 * trial.stage.span))
+    one, other = (trial.birth("--once", unlocked=True) for _ in range(2))
+    async with running(trial, one) as first, born(trial, other) as second:
+        await first.ended(trial.chance.uniform(0, 2 * trial.stage.span))
+        trial.strikes(first)
         await first.killed()
         await second.ended(4 * trial.stage.span)
         await trial.stop(second)
     trial.judge()
-    await trial.come_to_rest(tellers=2)
-
-
-@asynccontextmanager
-async def _granted(trial: Trial, name: str) -> AsyncIterator[Daemon]:
-    """Run a daemon to which every lock is granted."""
-    async with (
-        running(trial, trial.birth("--once", held=True)) as daemon,
-        traced(daemon, trial.folder / name, "flock", "inject=flock:retval=0"),
-    ):
-        yield daemon
+    await trial.come_to_rest(retold=1 + trial.struck)
 
 
 async def _loopback(way: str) -> None:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from scripts.chaos_trials.nursery import Daemon
 from scripts.chaos_trials.tools import system
-from scripts.chaos_trials.trial import RESTS_WITHIN, Trial, running
+from scripts.chaos_trials.trial import Trial, born, running
 
 _TAKEN = 3
+_MINUTES = 150.0  # seconds
 
 
 async def kill(trial: Trial) -> None:
-    """SIGKILL at any moment, up to three times in a row: the second one resumes."""
+    """SIGKILL anywhere, up to three times in a row: the second daemon resumes."""
     trial.stage.fresh(trial.state)
-    for _ in range(trial.chance.choice([1, 1, 2, 3])):
-        async with running(trial, trial.birth("--once")) as daemon:
-            await trial.any_moment(daemon)
+    for _ in range(trial.chance.choice([1, 1, 1, 2, 3])):
+        await trial.kill_anywhere()
         trial.judge()
-    await trial.come_to_rest()
+    await trial.come_to_rest(retold=trial.struck)
 
 
 async def two(trial: Trial) -> None:
@@ -27,17 +26,15 @@ async def two(trial: Trial) -> None:
     trial.stage.fresh(trial.state)
     async with running(trial, trial.birth("--once")) as first:
         await first.ended(trial.chance.uniform(0, trial.stage.span / 4))
-        second = Daemon(trial.birth("--once"))
-        await trial.any_moment(first)
-        await first.killed()
-        if not await second.ended(RESTS_WITHIN):
-            trial.flaws.append("the second daemon did not end")
-            await second.killed()
+        async with born(trial, trial.birth("--once")) as second:
+            await trial.any_moment(first)
+            trial.strikes(first)
+            await first.killed()
+            await trial.ends(second, "the second daemon did not end")
         if second.code not in {0, _TAKEN}:
             trial.flaws.append(f"the second daemon ended with {second.code}")
-        trial.note(second)
     trial.judge()
-    await trial.come_to_rest()
+    await trial.come_to_rest(retold=trial.struck)
 
 
 async def stop(trial: Trial, seconds: float = 2.0) -> None:
@@ -45,13 +42,18 @@ async def stop(trial: Trial, seconds: float = 2.0) -> None:
     trial.stage.fresh(trial.state)
     async with running(trial, trial.birth("--once")) as daemon:
         await trial.any_moment(daemon)
+        trial.strikes(daemon)
         daemon.send(signal.SIGSTOP)
         await asyncio.sleep(seconds)
         daemon.send(signal.SIGCONT)
-        if not await daemon.ended(RESTS_WITHIN):
-            trial.flaws.append("it did not go on after a stop")
+        await trial.ends(daemon, "it did not go on after a stop")
     trial.judge()
     await trial.come_to_rest()
+
+
+async def stop_for_minutes(trial: Trial) -> None:
+    """SIGSTOP for longer than anybody waits for an answer."""
+    await stop(trial, _MINUTES)
 
 
 async def short(trial: Trial) -> None:
@@ -60,9 +62,10 @@ async def short(trial: Trial) -> None:
     largest = trial.chance.randrange(1, 200_000)
     async with running(trial, trial.birth("--once", largest=largest)) as daemon:
         await daemon.ended(2 * trial.stage.span)
+        trial.strikes(daemon)
         await trial.stop(daemon)
     trial.judge()
-    await trial.come_to_rest()
+    await trial.come_to_rest(retold=trial.struck)
 
 
 async def full(trial: Trial) -> None:
@@ -77,9 +80,10 @@ async def full(trial: Trial) -> None:
         await system("mount", "-o", f"remount,size={pages * 4}k", mounted)
         async with running(trial, trial.birth("--once")) as daemon:
             await daemon.ended(2 * trial.stage.span)
+            trial.strikes(daemon)
             await trial.stop(daemon)
         await system("mount", "-o", "remount,size=64m", mounted)
         trial.judge()
-        await trial.come_to_rest()
+        await trial.come_to_rest(retold=trial.struck)
     finally:
         await system("umount", mounted)

@@ -16,9 +16,10 @@ from materializer.place.directory import Directory
 from materializer.place.files import Files
 from materializer.place.group import GroupCommit, Step
 from materializer.place.places import Places
-from materializer.plan import OVERLAP_MS, Work
+from materializer.plan import OVERLAP_MS
 
 _LATE = 0.05  # seconds
+_MUCH_LATER = 0.5
 
 
 def reboot() -> None:
@@ -77,7 +78,7 @@ def announce_before_commit() -> None:
         if not db.in_transaction:
             db.execute("BEGIN IMMEDIATE")
         for write in writes:
-            database._try(db, write)  # noqa: SLF001 -- what the right one does
+            write.result = write.do(db)
 
     def commit_queued(self: database.Gallery) -> None:
         late(self)
@@ -98,24 +99,24 @@ def cursor_before_settle() -> None:
     """Ask the feed for what is newer before what is older is entered."""
     right = ledger.take_up
 
-    def take_up(
-        db: sqlite3.Connection,
-        account: Account,
-        work: Sequence[Work],
-        now: int,
-        reached: Mapping[Query, int],
-    ) -> dict[str, str]:
+    def take_up(db: sqlite3.Connection, account: Account, *seen: Any) -> Any:
+        reached: Mapping[Query, int] = seen[-1]
         for query, newest in reached.items():
             db.execute(
                 "UPDATE cursors SET since = ? WHERE owner = ? AND query = ?",
                 (newest - OVERLAP_MS, account.owner, query),
             )
         db.execute("COMMIT")
+        threading.Event().wait(_MUCH_LATER)
         db.execute("BEGIN IMMEDIATE")
-        db.execute("SAVEPOINT one")
-        return right(db, account, work, now, reached)
+        return right(db, account, *seen)
 
     _put(ledger, "take_up", take_up)
+
+
+def nothing_is_durable() -> None:
+    """Leave what was entered to the system, to write when it likes."""
+    _put(database.Gallery, "write", database.Gallery.note)
 
 
 def _put(where: object, name: str, wrong: Callable[..., Any]) -> None:
@@ -130,4 +131,5 @@ MUTANTS: Mapping[str, Callable[[], None]] = {
     "write in place": write_in_place,
     "announce before commit": announce_before_commit,
     "cursor before settle": cursor_before_settle,
+    "nothing is durable": nothing_is_durable,
 }

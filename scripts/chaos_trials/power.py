@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from scripts.chaos_trials.tools import system
-from scripts.chaos_trials.trial import Trial, running
+from scripts.chaos_trials.trial import Trial
 
 _MIB = 24
 _OUTPUTS = "media/outputs"
@@ -46,13 +46,12 @@ async def _cut(trial: Trial, disks: dict[str, Path]) -> None:
     for disk in disks.values():
         await system("cp", "--sparse=always", str(disk), str(before))
     async with mounted(trial.state, before, disks):
-        async with running(trial, trial.birth("--once")) as daemon:
-            await trial.any_moment(daemon)
+        await trial.kill_anywhere()
         for disk in disks.values():
             await system("cp", "--sparse=always", str(before / disk.name), str(after))
     async with mounted(trial.state, after, disks):
         trial.judge()
-        await trial.come_to_rest(rebooted=True)
+        await trial.come_to_rest(rebooted=True, retold=trial.struck)
     shutil.rmtree(before)
     shutil.rmtree(after)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import re
 import shutil
@@ -38,6 +39,7 @@ class Stage:
         told: what must be announced: of each job the names of the files, or the text.
         environ: the variables of a daemon, but for its state directory.
         span: seconds in which a daemon that is left alone has done everything.
+        changes: by how many system calls it does that; on other systems not known.
         seed: a state directory that is copied for each trial: a consumer is known in
             it, and no job.
     """
@@ -50,6 +52,7 @@ class Stage:
     told: dict[str, tuple[str, ...]] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
     span: float = 0.0
+    changes: int = 0
 
     def fresh(self, state: Path) -> Path:
         """Make the state directory of a trial."""
@@ -112,13 +115,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(root: Path, host: str = "127.0.0.1") -> AsyncIterator[Stage]:
+async def stage(root: Path) -> AsyncIterator[Stage]:
     """Run the other side for as long as the block lasts; its jobs are not there yet."""
-    remote = host != "127.0.0.1"
-    async with (
-        origin() as source,
-        Backend(root / "backend", host=host, allow_remote=remote) as backend,
-    ):
+    # Its clients are killed, which is no news here.
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+    async with origin() as source, Backend(root / "backend") as backend:
         grant = {"token": backend.token(lifetime=_MONTH)}
         token = root / "token.json"
         token.write_text(json.dumps(grant), "utf-8")
@@ -127,7 +128,7 @@ async def stage(root: Path, host: str = "127.0.0.1") -> AsyncIterator[Stage]:
             "HOME": str(root),
             "STELLA_CONVEX_URL": backend.convex_url,
             "STELLA_MEDIA_TOKEN_FILE": str(token),
-            "STELLA_ALLOW_PRIVATE_HOSTS": f"127.0.0.1,{host}",
+            "STELLA_ALLOW_PRIVATE_HOSTS": "127.0.0.1",
             "STELLA_MATERIALIZER_FIRST_RUN_LOOKBACK": "2h",
             "STELLA_MATERIALIZER_MIN_FREE_SPACE": "0",
             "STELLA_MATERIALIZER_THUMBNAILS": "no",

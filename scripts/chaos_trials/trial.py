@@ -11,11 +11,13 @@ from pathlib import Path
 
 from scripts.chaos_trials import verdicts
 from scripts.chaos_trials.consumer import Heard, listening
+from scripts.chaos_trials.gate import CHANGES, Strike
 from scripts.chaos_trials.nursery import STOPS_WITHIN, Birth, Daemon
 from scripts.chaos_trials.stage import Stage
 from scripts.chaos_trials.tools import until
 
-RESTS_WITHIN = 60.0
+RESTS_WITHIN = 120.0
+_BY_MOMENTS = 0.3  # of all kills; the others are at a system call
 _BY_THE_CLOCK = 0.5  # of all moments
 _MOMENT = 0.05  # seconds
 
@@ -27,6 +29,7 @@ class Trial:
     Attributes:
         flaws: what is not as it must be, in sentences.
         blunt: how daemons ended that did so without words for a person.
+        struck: how often it happened to a daemon that was at work.
     """
 
     stage: Stage
@@ -36,6 +39,7 @@ class Trial:
     heard: Heard = field(default_factory=Heard)
     flaws: list[str] = field(default_factory=list)
     blunt: list[str] = field(default_factory=list)
+    struck: int = 0
     _born: int = 0
 
     @property
@@ -47,7 +51,8 @@ class Trial:
         self,
         *flags: str,
         largest: int = 0,
-        held: bool = False,
+        strike: Strike | None = None,
+        unlocked: bool = False,
         rebooted: bool = False,
     ) -> Birth:
         """Describe a daemon of this trial."""
@@ -58,9 +63,23 @@ class Trial:
             flags,
             self.mutant,
             largest,
-            held,
+            strike,
+            unlocked,
             rebooted,
         )
+
+    async def kill_anywhere(self) -> None:
+        """Run a daemon; kill it at any call that changes the disk, or any moment."""
+        changes = self.stage.changes
+        if not changes or self.chance.random() < _BY_MOMENTS:
+            async with running(self, self.birth("--once")) as daemon:
+                await self.any_moment(daemon)
+                self.strikes(daemon)
+            return
+        strike = Strike(CHANGES, str(self.state), self.chance.randint(1, changes))
+        async with running(self, self.birth("--once", strike=strike)) as daemon:
+            await self.ends(daemon, "it was not killed and did not end")
+        self.struck += daemon.struck
 
     async def any_moment(self, daemon: Daemon) -> None:
         """Let time pass while a daemon works: as chance has it, or as its files come.
@@ -79,6 +98,15 @@ class Trial:
         )
         await daemon.ended(self.chance.uniform(0, _MOMENT))
 
+    def strikes(self, daemon: Daemon) -> None:
+        """Count what is about to happen, if the daemon is there to meet it."""
+        self.struck += daemon.code is None
+
+    async def ends(self, daemon: Daemon, flaw: str) -> None:
+        """Wait for the end of a daemon; note the flaw if it does not come."""
+        if not await daemon.ended(RESTS_WITHIN):
+            self.flaws.append(f"{flaw}:\n{await daemon.stuck()}")
+
     def judge(self) -> None:
         """Look at what is there now, while no daemon runs."""
         self.flaws += verdicts.amid(self.stage, self.state, self.heard)
@@ -89,43 +117,50 @@ class Trial:
         if last is not None:
             self.blunt.append(last)
 
-    async def come_to_rest(self, *, rebooted: bool = False, tellers: int = 1) -> None:
+    async def come_to_rest(self, *, rebooted: bool = False, retold: int = 0) -> None:
         """Run a daemon until all is done and told; end it, and judge.
 
-        So many daemons may have told of the same failure.
+        So many times something may have kept a failure, though it was told, from being
+        entered as told, so that it was told once more.
         """
-        daemon = Daemon(self.birth(rebooted=rebooted))
+        async with running(self, self.birth(rebooted=rebooted)) as daemon:
 
-        def rests() -> bool:
-            return daemon.code is not None or (
-                daemon.has_said("feed: live")
-                and verdicts.settled(self.stage, self.state, self.heard)
-            )
+            def rests() -> bool:
+                return daemon.code is not None or (
+                    daemon.has_said("feed: live")
+                    and verdicts.settled(self.stage, self.state, self.heard)
+                )
 
-        async with listening(self.state, self.heard):
-            if not await until(rests, RESTS_WITHIN) or daemon.code is not None:
-                self.flaws.append("the next daemon did not come to rest")
-            await self.stop(daemon)
-        self.note(daemon)
-        self.flaws += verdicts.at_end(
-            self.stage, self.state, self.heard, tellers=tellers
-        )
+            if await until(rests, RESTS_WITHIN):
+                await self.stop(daemon)
+            else:
+                words = f"the next daemon did not come to rest:\n{await daemon.stuck()}"
+                self.flaws.append(words)
+        if daemon.code != 0:
+            self.flaws.append(f"the next daemon ended with {daemon.code}")
+        self.flaws += verdicts.at_end(self.stage, self.state, self.heard, retold=retold)
 
     async def stop(self, daemon: Daemon) -> None:
         """End a daemon by request."""
         daemon.send(signal.SIGTERM)
         if not await daemon.ended(STOPS_WITHIN):
-            self.flaws.append("it did not stop when it was asked to")
-            await daemon.killed()
+            words = f"it did not stop when it was asked to:\n{await daemon.stuck()}"
+            self.flaws.append(words)
+
+
+@asynccontextmanager
+async def born(trial: Trial, birth: Birth) -> AsyncIterator[Daemon]:
+    """Run a daemon; it is gone after the block."""
+    daemon = Daemon(birth)
+    try:
+        yield daemon
+    finally:
+        await daemon.killed()
+        trial.note(daemon)
 
 
 @asynccontextmanager
 async def running(trial: Trial, birth: Birth) -> AsyncIterator[Daemon]:
     """Run a daemon with the consumer listening; it is gone after the block."""
-    daemon = Daemon(birth)
-    try:
-        async with listening(trial.state, trial.heard):
-            yield daemon
-    finally:
-        await daemon.killed()
-        trial.note(daemon)
+    async with born(trial, birth) as daemon, listening(trial.state, trial.heard):
+        yield daemon

@@ -33,10 +33,10 @@ def amid(stage: Stage, state: Path, heard: Heard) -> list[str]:
     return flaws
 
 
-def at_end(stage: Stage, state: Path, heard: Heard, *, tellers: int = 1) -> list[str]:
+def at_end(stage: Stage, state: Path, heard: Heard, *, retold: int = 0) -> list[str]:
     """Judge what there is when a daemon has come to rest.
 
-    So many daemons may each have told of the same failure.
+    So many times more than once a failure may have been told.
     """
     flaws = amid(stage, state, heard) + heard.flaws
     there = visible(state)
@@ -49,7 +49,7 @@ def at_end(stage: Stage, state: Path, heard: Heard, *, tellers: int = 1) -> list
             return [*flaws, "there is no gallery"]
         flaws += _rows(stage, db)
         flaws += _updates(stage, db, heard)
-    if heard.notices.count(FAILED) > tellers:
+    if heard.notices.count(FAILED) > 1 + retold:
         flaws.append("the failure was told too often")
     return flaws
 

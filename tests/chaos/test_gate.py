@@ -119,6 +119,27 @@ for thread in threads:
     assert len(names(room / "inner")) == 5
 
 
+async def test_a_ring_for_a_call_that_a_signal_took_back_is_none(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Keeper._answer
+
+    def twice(self: Keeper) -> None:
+        answer(self)
+        if self.calls in range(1, 300):  # and it has not ended
+            answer(self)
+
+    monkeypatch.setattr(Keeper, "_answer", twice)
+    strike = Strike(("mkdir",), str(room / "in"), turn=0)
+    does = f"""
+for number in range(300):
+    os.mkdir(f"{room}/in/{{number}}")
+"""
+    code, _, keeper = await play(room, strike, does)
+
+    assert (code, keeper.calls) == (0, 300)
+
+
 async def test_a_lock_that_another_holds_is_granted_to_who_pretends(
     room: Path,
 ) -> None:
