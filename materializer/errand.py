@@ -135,13 +135,16 @@ async def _gallery(errand: AsyncExitStack, settings: Settings) -> Gallery:
 
 
 async def _try_once(pipeline: Pipeline) -> None:
+    trouble: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
             working = tasks.create_task(pipeline.run())
             await pipeline.tried()
             working.cancel()
-    except* DiskTrouble as trouble:
-        raise trouble.exceptions[0] from None
+    except* DiskTrouble as troubles:
+        trouble = troubles.exceptions[0]
+    if trouble is not None:  # raised above, Python 3.11.3 would make a group of it
+        raise trouble
 
 
 async def _lock(errand: AsyncExitStack, paths: Paths) -> None:

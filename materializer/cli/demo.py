@@ -104,14 +104,18 @@ def demo(state_dir: Path, headless: bool, no_browser: bool) -> int:
     output has arrived whole, is in the gallery and was announced, and the failure was
     reported.
     """
-    state = state_dir.absolute()
+    state, first = state_dir.absolute(), None
     try:
         return asyncio.run(_demo(state, headless=headless, browser=not no_browser))
     except* MaterializerError as stopped:
-        first: BaseException = stopped
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+        first = _cause(stopped)
+    raise first  # there, Python 3.11.3 would make a group of it
+
+
+def _cause(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _demo(state: Path, *, headless: bool, browser: bool) -> int:

@@ -95,6 +95,8 @@ class TlsStream:
         self._inner = inner
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._raw = memoryview(bytearray(64 * 1024))
+        # Some Pythons take a connection that was torn off for a body that is whole.
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=host
         )

@@ -24,7 +24,7 @@ from materializer.ipc.client import Client
 from materializer.ipc.jsonlines import Request
 from origin import Origin
 
-SOON = 20.0
+SOON = 60.0
 MATERIALIZER = (sys.executable, "-m", "materializer")
 MEDIA = (sys.executable, "-c", "from materializer.cli import media; media()")
 
