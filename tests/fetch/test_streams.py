@@ -125,7 +125,7 @@ def test_tls_hands_out_many_records_at_once_and_knows_its_end(
         assert most > 2 * 16 * 1024
         inner.close()
     else:
-        with pytest.raises(ssl.SSLError, match="(?i)eof"):
+        with pytest.raises(ssl.SSLError, match=r"(?i)eof"):
             read_all(stream)
     server.join()
 
