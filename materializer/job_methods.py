@@ -84,7 +84,7 @@ class JobMethods:
                 raise RpcError(NOT_SIGNED_IN, say) from None
             record = await self._record(params.job_id)
             if record.told == "due":
-                answered = connection.spawn(self._answered(connection, key))
+                answered = connection.finish(self._answered(connection, key))
                 left = waiting.pop_all()
                 answered.add_done_callback(lambda _: left.close())
             return self._wire(record)

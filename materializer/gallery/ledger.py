@@ -23,7 +23,7 @@ from materializer.plan import OVERLAP_MS, Known, Plan, Work
 
 GONE = "gone", "the backend no longer has this job"
 
-BITE = 250
+BITE = 50
 """So many jobs are entered at once; others who want the database wait for so long."""
 
 # To the newest completion beyond it below which nothing is open. What has settled is

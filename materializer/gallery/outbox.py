@@ -8,6 +8,8 @@ from typing import Any
 
 from materializer.model import Action, DisplayUpdate
 
+_BEYOND = 2**63 - 1
+
 
 def append(
     db: sqlite3.Connection, owner: str, action: Action, payload: dict[str, Any]
@@ -70,20 +72,22 @@ def acknowledge(
     It never passes the newest announcement. It is the cursor of the account that was
     told of `seq`, which may have signed out meanwhile; `owner` is whose it is else.
     """
-    told = db.execute("SELECT owner FROM outbox WHERE seq = ?", (seq,)).fetchone()
-    return _move(db, consumer, told["owner"] if told else owner, seq)
+    return _move(db, consumer, owner, seq)
 
 
 def begin(db: sqlite3.Connection, consumer: str, owner: str | None) -> int:
     """Place a new consumer at the newest announcement; return its cursor."""
-    return _move(db, consumer, owner, newest(db))
+    return _move(db, consumer, owner, _BEYOND)
 
 
 def _move(db: sqlite3.Connection, consumer: str, owner: str | None, seq: int) -> int:
+    # One statement, as a hundred consumers acknowledge each update.
     row = db.execute(
-        "INSERT INTO consumers VALUES (?, ?, ?)"
+        "INSERT INTO consumers (name, owner, seq) SELECT ?1,"
+        " coalesce((SELECT owner FROM outbox WHERE seq = ?3), ?2),"
+        " min(?3, (SELECT coalesce(max(seq), 0) FROM outbox)) WHERE true"
         " ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq) RETURNING seq",
-        (consumer, owner or "", min(seq, newest(db))),
+        (consumer, owner or "", seq),
     ).fetchone()
     return int(row["seq"])
 

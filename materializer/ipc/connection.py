@@ -135,6 +135,13 @@ class Connection:
         """
         return self._tasks.create_task(work)
 
+    def finish(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something, as `spawn` does, that a client who goes does not cut short."""
+        task = self.spawn(work)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return task
+
     def end(self) -> None:
         """Take no more requests; refuse those that run, flush, and close."""
         self._ending = True
@@ -174,9 +181,7 @@ class Connection:
 
     async def _start(self, request: Request) -> None:
         await self._slots.acquire()
-        call = self._tasks.create_task(self._call(request))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        self.finish(self._call(request))
 
     async def _call(self, request: Request) -> None:
         try:

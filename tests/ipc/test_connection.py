@@ -289,6 +289,36 @@ async def test_what_a_method_spawns_comes_after_its_answer_and_ends_with_the_cli
             await ended.wait()
 
 
+async def test_what_is_to_be_finished_is_not_cut_short_by_a_client_that_goes(
+    tmp_path: Path,
+) -> None:
+    here: list[Connection] = []
+    gone, finished = asyncio.Event(), asyncio.Event()
+
+    async def last(connection: Connection) -> None:
+        await connection.drain()
+        await gone.wait()
+        assert not connection.is_lost
+        finished.set()
+
+    async def bye(connection: Connection, _: Any) -> str:
+        here.append(connection)
+        connection.finish(last(connection))
+        return "bye"
+
+    async with serving(tmp_path, bye=bye) as server, asyncio.timeout(SOON):
+        async with raw(server) as client:
+            client.send(b'{"id": 1, "method": "bye"}')
+            assert (await client.receive())["result"] == "bye"
+        reading = here[0]._reading
+        assert reading is not None
+        await asyncio.wait([reading])
+        for _ in range(20):  # turns of the loop, in which the connection could end
+            await asyncio.sleep(0)
+        gone.set()
+        await finished.wait()
+
+
 async def test_a_fault_in_spawned_work_ends_that_client_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
