@@ -97,6 +97,31 @@ async def test_who_waited_for_a_job_that_failed_is_told_by_the_answer_alone(
     assert await told_of(desk) == "told by answer"
 
 
+async def test_who_goes_at_once_with_the_answer_was_told_by_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, recording, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    desk.audience.on_change = left.set
+    await desk.lose("j")
+    write = desk.gallery.write
+
+    async def slowly(do: Any, *args: Any) -> Any:
+        recording.set()
+        await gone.wait()
+        return await write(do, *args)
+
+    monkeypatch.setattr(desk.gallery, "write", slowly)
+    async with asyncio.timeout(SOON):
+        async with Client(desk.state) as hasty:
+            assert (await ask(hasty, "job.materialize", jobId="j"))["state"] == "failed"
+            await recording.wait()
+        for _ in range(50):  # turns of the loop, in which the connection could end
+            await asyncio.sleep(0)
+        gone.set()
+        await left.wait()
+    assert await told_of(desk) == "told by answer"
+
+
 async def test_who_left_before_a_job_failed_was_not_told(desk: Desk) -> None:
     left = asyncio.Event()
     desk.audience.on_change = left.set

@@ -122,14 +122,14 @@ def take_up(
     """Decide by what is known of some jobs, and enter the work that comes of it.
 
     What is `waiting` to be done is entered already. Then the cursors move, as in
-    `advance`. Of more than BITE new jobs the rest is left to be remembered by the
-    caller, who then moves the cursors. Returns what was decided, and for what was
-    entered what `remember` does.
+    `advance`, unless something is left to be entered by the caller, who then moves
+    them: failures, and of more than BITE new jobs the rest. Returns what was decided,
+    and for what was entered what `remember` does.
     """
     plan = decide(known(db, account.owner, job_ids))
     new = [part for part in plan.work if part.job.job_id not in waiting]
     stems = remember(db, account, new[:BITE]) if new else {}
-    if len(new) <= BITE:
+    if len(new) <= BITE and not plan.failed:
         advance(db, account, now, reached)
     return plan, stems
 

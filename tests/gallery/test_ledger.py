@@ -230,7 +230,7 @@ async def test_what_is_taken_up_is_entered_and_moves_the_cursors_in_one(
     assert await since(gallery) == T0 + MINUTE - OVERLAP_MS
 
 
-async def test_of_very_many_jobs_the_rest_is_left_and_no_cursor_moves(
+async def test_no_cursor_moves_before_all_that_was_shown_is_entered(
     gallery: Gallery,
 ) -> None:
     await since(gallery)
@@ -240,14 +240,16 @@ async def test_of_very_many_jobs_the_rest_is_left_and_no_cursor_moves(
     new = [job(f"j{n}", at=T0 + 1 + n) for n in range(ledger.BITE + 1)]
     work = tuple(Work(one, "open") for one in new)
 
-    async def take_up(count: int) -> dict[str, str]:
-        plan = Plan(work[:count], (), (), None)
+    async def take_up(count: int, *failed: Job) -> dict[str, str]:
+        plan = Plan(work[:count], failed, (), None)
         decide = lambda _: plan  # noqa: E731 -- what is decided does not matter here
         return (
             await gallery.note(ledger.take_up, ME, [], decide, (), LATE, EVERYTHING)
         )[1]
 
     assert len(await take_up(ledger.BITE + 1)) == ledger.BITE
+    assert await since(gallery) == 0
+    await take_up(0, Job("lost", "failed", completed_at=T0))
     assert await since(gallery) == 0
     assert len(await take_up(ledger.BITE)) == ledger.BITE
     assert await since(gallery) > 0
